@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# deadhold. `make run` and `make test` do all the set-up; `make` alone builds and needs no root.
+
+VERSION := 0.1.0
+BUILD   := build
+CLANG   ?= clang
+BPFTOOL ?= $(firstword $(wildcard /usr/sbin/bpftool /sbin/bpftool) bpftool)
+CXX     ?= g++
+PREFIX  ?= /usr/local
+DESTDIR ?=
+
+ARCH := $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
+
+CFLAGS   ?= -O2 -g
+WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	    -Wno-missing-field-initializers
+ALL_CFLAGS = $(CFLAGS) -std=gnu11 -D_GNU_SOURCE -DDEADHOLD_VERSION='"$(VERSION)"' $(WARNINGS) \
+	     -Ibpf -Iuser -I$(BUILD) -MMD -MP
+HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
+LIBS      := -lbpf -lelf -lz -ljansson -lcap
+
+BPF_CFLAGS := -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -target bpf \
+	      -D__TARGET_ARCH_$(ARCH) -Ivmlinux -Ibpf -MMD -MP
+
+BPF_OBJECTS  := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
+USER_OBJECTS := $(patsubst user/%.c,$(BUILD)/user/%.o,$(wildcard user/*.c))
+SKELETON     := $(BUILD)/deadhold.skel.h
+
+LIVE_C    := $(filter-out tests/live/musl_%.c,$(wildcard tests/live/*.c))
+LIVE_MUSL := $(wildcard tests/live/musl_*.c)
+LIVE_CC   := $(wildcard tests/live/*.cc)
+LIVE      := $(patsubst tests/live/%.c,$(BUILD)/live/%,$(LIVE_C) $(LIVE_MUSL)) \
+	     $(patsubst tests/live/%.cc,$(BUILD)/live/%,$(LIVE_CC))
+UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
+
+.DELETE_ON_ERROR:
+.PHONY: all run test test-unit test-live test-vm demo bench bench-long static install uninstall \
+	format format-check lint clean vmlinux
+
+all: $(BUILD)/deadhold
+
+# `make V=1` shows whole commands.
+Q = $(if $(filter 1,$(V)),,@echo "  $(1) $@";)
+
+# Looked for once: what is missing is said in one line, before a compiler says it in fifty.
+HEADERS := stdio.h bpf/libbpf.h libelf.h zlib.h jansson.h sys/capability.h uthash.h
+
+$(BUILD)/toolchain: | $(BUILD)
+	@for tool in $(CLANG) $(BPFTOOL) $(CC); do command -v $$tool >/dev/null || \
+		{ echo "$$tool is missing: run tools/packages build" >&2; exit 1; }; done
+	@for header in $(HEADERS); do echo "#include <$$header>" | $(CC) -E - >/dev/null 2>&1 || \
+		{ echo "the header $$header is missing: run tools/packages build" >&2; exit 1; }; done
+	@touch $@
+
+# --- the kernel programs: one object a hook family, linked into one, and its skeleton
+
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c vmlinux/vmlinux.h | $(BUILD)/bpf $(BUILD)/toolchain
+	$(call Q,BPF   )$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+$(BUILD)/deadhold.bpf.o: $(BPF_OBJECTS)
+	$(call Q,LINK  )$(BPFTOOL) gen object $@ $^
+
+$(SKELETON): $(BUILD)/deadhold.bpf.o
+	$(call Q,SKEL  )$(BPFTOOL) gen skeleton $< name deadhold_bpf > $@
+
+# --- the agent
+
+$(BUILD)/user/%.o: user/%.c Makefile | $(BUILD)/user $(BUILD)/toolchain
+	$(call Q,CC    )$(CC) $(ALL_CFLAGS) $(HARDENING) -c $< -o $@
+
+$(BUILD)/user/hooks.o: $(SKELETON)
+
+$(BUILD)/deadhold: $(USER_OBJECTS)
+	$(call Q,LINK  )$(CC) $(CFLAGS) $(LDFLAGS) -pie -Wl,-z,relro,-z,now $^ -o $@ $(LIBS)
+
+# One file for hosts where nothing can be installed.
+static: $(BUILD)/deadhold-static
+
+$(BUILD)/deadhold-static: $(USER_OBJECTS)
+	$(call Q,LINK  )$(CC) $(CFLAGS) $(LDFLAGS) -static-pie $^ -o $@ $(LIBS)
+
+$(BUILD) $(BUILD)/bpf $(BUILD)/user $(BUILD)/live $(BUILD)/unit $(BUILD)/bench:
+	@mkdir -p $@
+
+# The kernel types, derived anew from the running kernel's. Committed: building needs no BTF.
+vmlinux:
+	vmlinux/derive > $(BUILD)/vmlinux.h
+	mv $(BUILD)/vmlinux.h vmlinux/vmlinux.h
+
+# --- set-up and run
+
+run:
+	tools/packages build
+	$(MAKE) all
+	tools/as-root $(BUILD)/deadhold $(ARGS)
+
+demo:
+	tools/packages build
+	$(MAKE) all $(BUILD)/demo
+	tools/as-root tests/demo/run
+
+$(BUILD)/demo: tests/demo/demo.c | $(BUILD)
+	$(call Q,CC    )$(CC) -O1 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -pthread $< -o $@
+
+# --- tests
+
+test:
+	tools/packages build test
+	$(MAKE) all static $(LIVE) $(UNIT) $(BUILD)/demo
+	tests/run unit contract docs build live
+
+test-unit: all $(UNIT)
+	tests/run unit contract docs
+
+test-live: all static $(LIVE) $(BUILD)/demo
+	tests/run live
+
+test-vm:
+	tools/packages build test vm
+	$(MAKE) all static $(LIVE)
+	tests/run vm
+
+SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
+		  user/sweep.c user/signals.c,$(wildcard user/*.c))
+UNIT_OBJECTS := $(patsubst user/%.c,$(BUILD)/unit/%.o,$(UNIT_MODULES))
+
+.SECONDARY: $(UNIT_OBJECTS)
+
+$(BUILD)/unit/%.o: user/%.c Makefile | $(BUILD)/unit
+	$(call Q,CC    )$(CC) $(ALL_CFLAGS) -O1 $(SANITIZE) -c $< -o $@
+
+$(BUILD)/unit/test_%: tests/unit/test_%.c $(UNIT_OBJECTS)
+	$(call Q,CC    )$(CC) $(ALL_CFLAGS) -O1 $(SANITIZE) $< $(UNIT_OBJECTS) -o $@ -pthread -lcmocka -lelf -lz -ljansson -lcap
+
+WORKLOAD := -O1 -g -D_GNU_SOURCE -Wall -Wextra -Werror -MMD -MP
+
+$(BUILD)/live/musl_%: tests/live/musl_%.c | $(BUILD)/live
+	$(call Q,MUSL  )musl-gcc $(WORKLOAD) -std=gnu11 -static $< -o $@
+
+$(BUILD)/live/%: tests/live/%.c | $(BUILD)/live
+	$(call Q,CC    )$(CC) $(WORKLOAD) -std=gnu11 -pthread $< -o $@
+
+$(BUILD)/live/%: tests/live/%.cc | $(BUILD)/live
+	$(call Q,CXX   )$(CXX) $(WORKLOAD) -std=c++17 -pthread $< -o $@
+
+# --- measuring
+
+bench:
+	tools/packages build
+	$(MAKE) all $(BUILD)/bench/bench $(BUILD)/bench/bpf
+	tools/as-root tests/bench/run
+
+bench-long:
+	tools/packages build
+	$(MAKE) all $(BUILD)/bench/bench $(BUILD)/bench/bpf
+	tools/as-root tests/bench/run --long
+
+$(BUILD)/bench/bpf: tests/bench/bpf.c | $(BUILD)/bench
+	$(call Q,CC    )$(CC) -O2 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror $< -o $@ -lbpf -lelf -lz
+
+$(BUILD)/bench/bench: tests/bench/bench.c | $(BUILD)/bench
+	$(call Q,CC    )$(CC) -O2 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -pthread $< -o $@
+
+# --- good order
+
+SOURCES := $(wildcard bpf/*.c bpf/*.h user/*.c user/*.h tests/*/*.c tests/*/*.h tests/*/*.cc)
+
+format:
+	clang-format -i $(SOURCES)
+
+format-check:
+	tools/packages lint
+	clang-format --dry-run --Werror $(SOURCES)
+
+lint:
+	tools/packages build lint
+	$(MAKE) $(SKELETON)
+	tools/lint
+
+install: all
+	install -D -m 0755 $(BUILD)/deadhold $(DESTDIR)$(PREFIX)/sbin/deadhold
+	install -D -m 0644 docs/deadhold.8 $(DESTDIR)$(PREFIX)/share/man/man8/deadhold.8
+	install -D -m 0644 docs/alerts.schema.json \
+		$(DESTDIR)$(PREFIX)/share/deadhold/alerts.schema.json
+
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/sbin/deadhold $(DESTDIR)$(PREFIX)/share/man/man8/deadhold.8
+	rm -rf $(DESTDIR)$(PREFIX)/share/deadhold
+
+clean:
+	rm -rf $(BUILD)
+
+-include $(wildcard $(BUILD)/bpf/*.d $(BUILD)/user/*.d $(BUILD)/unit/*.d $(BUILD)/live/*.d)

@@ -1,0 +1,377 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * A thread ends. While its memory is still mapped: which locks name it? Its robust list, the lock it
+ * last waited for, and those on which others wait while the word names it. One EV_HELD for each,
+ * then the EV_EXIT.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "libc.h"
+#include "maps.bpf.h"
+#include "shared.bpf.h"
+#include "task.bpf.h"
+#include "words.bpf.h"
+
+#define SIGNAL_MASK 0x7f
+
+struct thread_end {
+	struct owner_key key;
+	__u32 tid;
+	__u32 flags; /* EXIT_* */
+	__u32 n_held;
+	bool any_held; /* not n_held: a counter that is tested would keep the verifier from converging */
+	/* robust list */
+	__u64 entry;
+	__u64 head;
+	__s64 futex_offset;
+	bool complete;
+};
+
+#define EXIT_DYING (EXIT_IN_GROUP | EXIT_IN_EXEC)
+
+static __always_inline void held_say(struct thread_end *end, __u64 word,
+				     const struct lock_state *lock,
+				     const struct shared_place *place, __u32 from)
+{
+	struct ev_held *ev;
+
+	end->n_held++;
+	end->any_held = true;
+	if (!event_reserve(ev, EV_HELD))
+		return;
+	ev->proc = end->key.proc;
+	ev->word = word;
+	ev->lock = *lock;
+	ev->place = *place;
+	ev->tid = end->tid;
+	ev->from = from;
+	bpf_ringbuf_submit(ev, 0);
+}
+
+/* How does the word name the thread? HELD_UNREAD + 1: it does not. */
+__weak __noinline __u32 held_check(struct thread_end *end, __u64 packed, struct lock_state *lock)
+{
+	__u64 word = packed & PACK_ADDRESS;
+	__u32 layout = packed >> PACK_SHIFT;
+	__u32 have = 0;
+
+	if (!end || !lock)
+		return HELD_UNREAD + 1;
+	*lock = (struct lock_state){ .address = word - lock_word_offset(layout), .layout = layout };
+	if (end->flags & EXIT_UNREADABLE)
+		return HELD_UNREAD;
+	if (!words_owner(layout, word, lock, &have) || !lock->held)
+		return have == LOCK_WORDS_FROM || (have && layout == LAYOUT_PI_FUTEX)
+			       ? HELD_UNREAD + 1
+			       : HELD_UNREAD;
+	if (lock->owner == end->key.ns_tid)
+		return HELD_CANDIDATE;
+	/* It was a candidate, so the word named this thread; musl's thread end has just marked it. */
+	if (!lock->owner && lock->owner_died && !lock->robust)
+		return HELD_OWNER_DIED;
+	return HELD_UNREAD + 1;
+}
+
+/* A lock by its address here. Of a process that ends only what lies in a shared mapping counts. */
+static __always_inline void candidate_check(struct thread_end *end, __u64 packed)
+{
+	struct shared_search search = { .address = packed & PACK_ADDRESS };
+	struct lock_state lock;
+	__u32 from;
+
+	if (!packed)
+		return;
+	from = held_check(end, packed, &lock);
+	if (from > HELD_UNREAD)
+		return;
+	if (end->flags & EXIT_DYING) {
+		if (from == HELD_UNREAD || shared_find(bpf_get_current_task_btf(), &search) ||
+		    !search.mapping)
+			return;
+	}
+	held_say(end, search.address, &lock, &search.place, from);
+}
+
+struct candidate_walk {
+	struct thread_end *end;
+	struct candidate_row row;
+	__u64 last; /* the lock that the thread itself last waited for */
+};
+
+/* Callbacks of bpf_loop() keep the verifier's work small: a slot is verified once, not eight times. */
+static long candidate_step(__u32 i, struct candidate_walk *walk)
+{
+	candidate_check(walk->end,
+			i < CANDIDATE_SLOTS ? walk->row.lock[i % CANDIDATE_SLOTS] : walk->last);
+	return 0;
+}
+
+static __always_inline void candidates_check(struct thread_end *end, struct task_struct *task)
+{
+	struct wait_row *wait = bpf_task_storage_get(&waits, task, 0, 0);
+	struct candidate_row *row = bpf_map_lookup_elem(&candidates, &end->key);
+	struct candidate_walk walk = { .end = end };
+
+	if (row) {
+		walk.row = *row;
+		bpf_map_delete_elem(&candidates, &end->key);
+	}
+	if (wait && wait->owner)
+		walk.last = wait->lock;
+	bpf_loop(CANDIDATE_SLOTS + 1, candidate_step, &walk, 0);
+}
+
+struct shared_walk {
+	struct thread_end *end;
+	struct shared_row *row;
+	__u64 mm;
+};
+
+/* A lock in shared memory on which another process waits, at the address where it is mapped here. */
+static long shared_step(__u32 i, struct shared_walk *shared)
+{
+	struct shared_candidate *slot = &shared->row->slot[i % SHARED_SLOTS];
+	struct mapping_walk walk = {
+		.mapping = slot->mapping,
+		.offset = slot->offset,
+		.mm = shared->mm,
+	};
+	struct lock_state lock;
+
+	if (!walk.mapping || !mapping_find(&walk))
+		return 0;
+	if (held_check(shared->end, lock_pack(slot->layout, walk.address), &lock) == HELD_CANDIDATE)
+		held_say(shared->end, walk.address, &lock, &walk.place, HELD_CANDIDATE);
+	return 0;
+}
+
+static __always_inline void shared_check(struct thread_end *end, struct task_struct *task)
+{
+	struct shared_walk shared = {
+		.end = end,
+		.row = bpf_map_lookup_elem(&shared_candidates, &end->key.ns_tid),
+		.mm = (__u64)BPF_CORE_READ(task, mm),
+	};
+
+	if (shared.row && shared.mm)
+		bpf_loop(SHARED_SLOTS, shared_step, &shared, 0);
+}
+
+/* Global functions are verified once each, and return a number: 0 here. */
+__weak __noinline int robust_entry(struct thread_end *end, __u64 entry)
+{
+	__u64 word = (entry & ~1ull) + (end ? end->futex_offset : 0);
+	__u32 layout = LAYOUT_PI_FUTEX; /* the word alone */
+	struct shared_search search = { .address = word };
+	struct lock_state lock;
+
+	if (!end)
+		return 0;
+	if (end->futex_offset == GLIBC_FUTEX_OFFSET)
+		layout = LAYOUT_GLIBC_ROBUST;
+	else if (end->futex_offset == MUSL_FUTEX_OFFSET)
+		layout = LAYOUT_MUSL_MUTEX;
+	if (held_check(end, lock_pack(layout, word), &lock) != HELD_CANDIDATE)
+		return 0;
+	if (layout == LAYOUT_PI_FUTEX)
+		lock.robust = 1;
+	if (end->flags & EXIT_DYING &&
+	    (shared_find(bpf_get_current_task_btf(), &search) || !search.mapping))
+		return 0;
+	held_say(end, word, &lock, &search.place, HELD_ROBUST_LIST);
+	return 0;
+}
+
+static long robust_step(__u32 i, struct thread_end *end)
+{
+	__u64 entry = end->entry & ~1ull;
+
+	if (!entry || entry == end->head) {
+		end->complete = true;
+		return 1;
+	}
+	robust_entry(end, end->entry);
+	return bpf_probe_read_user(&end->entry, sizeof(end->entry), (void *)entry) ? 1 : 0;
+}
+
+#define ROBUST_LIST_LIMIT 2048 /* include/uapi/linux/futex.h: the kernel stops there too */
+
+static __always_inline void robust_list_check(struct thread_end *end, struct robust_list_head *user)
+{
+	struct {
+		__u64 next;
+		__s64 futex_offset;
+		__u64 pending;
+	} head;
+
+	if (!user)
+		return;
+	if (bpf_probe_read_user(&head, sizeof(head), user)) {
+		loss_count(LOSS_ROBUST_LIST);
+		return;
+	}
+	end->head = (__u64)user;
+	end->entry = head.next;
+	end->futex_offset = head.futex_offset;
+	bpf_loop(ROBUST_LIST_LIMIT, robust_step, end, 0);
+	if (!end->complete)
+		loss_count(LOSS_ROBUST_LIST);
+	if (head.pending)
+		robust_entry(end, head.pending);
+}
+
+static __always_inline bool user_u32(__u64 address, __u32 *value)
+{
+	return !bpf_probe_read_user(value, sizeof(*value), (void *)address);
+}
+
+static __always_inline __u32 glibc_end(__u64 robust, __u32 cancel)
+{
+	__u64 result[2] = {};
+
+	if (cancel & ~GLIBC_CANCEL_BITS)
+		return END_UNKNOWN;
+	if (!(cancel & GLIBC_EXITING))
+		return END_RAW;
+	if (!(cancel & GLIBC_CANCELED))
+		return END_LIBC;
+	/* Cancelled, but did it act? The thread may have returned before it came to a point for it. */
+	bpf_probe_read_user(result, sizeof(result), (void *)(robust + GLIBC_ROBUST_TO_RESULT));
+	return result[0] == PTHREAD_CANCELED_RESULT || result[1] == PTHREAD_CANCELED_RESULT
+		       ? END_CANCEL
+		       : END_UNKNOWN;
+}
+
+static __always_inline __u32 musl_end(__u64 self)
+{
+	__u32 state, cancel;
+	__u64 result;
+
+	if (!user_u32(self + MUSL_DETACH_STATE, &state) || !user_u32(self + MUSL_CANCEL, &cancel) ||
+	    bpf_probe_read_user(&result, sizeof(result), (void *)(self + MUSL_RESULT)))
+		return END_UNKNOWN;
+	if (state > 3)
+		return END_UNKNOWN;
+	if (state != MUSL_DT_EXITING)
+		return END_RAW;
+	return cancel && result == PTHREAD_CANCELED_RESULT ? END_CANCEL : END_LIBC;
+}
+
+/* Each libc's descriptor is known by the thread's own TID in its place. */
+static __always_inline __u32 libc_end_of(struct task_struct *task, __u64 robust, __u32 ns_tid)
+{
+	__u64 self = compat_thread_pointer(task), self_word = 0;
+	__u32 tid, cancel;
+
+	if (robust && user_u32(robust + GLIBC_ROBUST_TO_TID, &tid) && tid == ns_tid &&
+	    user_u32(robust + GLIBC_ROBUST_TO_CANCEL, &cancel))
+		return glibc_end(robust, cancel);
+	bpf_probe_read_user(&self_word, sizeof(self_word), (void *)(self + MUSL_SELF));
+	if (self && self_word == self && user_u32(self + MUSL_TID, &tid) && tid == ns_tid)
+		return musl_end(self);
+	return END_UNKNOWN;
+}
+
+static __always_inline __u32 exit_flags_of(struct task_struct *task, int live_at_end)
+{
+	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	__u32 flags = 0;
+
+	if (compat_in_exec(signal))
+		flags |= EXIT_IN_EXEC;
+	else if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT ||
+		 BPF_CORE_READ(signal, live.counter) <= live_at_end)
+		flags |= EXIT_IN_GROUP;
+	return flags;
+}
+
+static __always_inline void exit_say(struct thread_end *end, struct task_struct *task,
+				     __u64 clear_child_tid, __u32 libc_end)
+{
+	struct syscall call;
+	struct ev_exit *ev;
+
+	if (!event_reserve(ev, EV_EXIT))
+		return;
+	syscall_of(&call, task);
+	ev_task_fill(&ev->task, task);
+	ev->exit_code = BPF_CORE_READ(task, exit_code);
+	ev->flags = end->flags;
+	ev->libc_end = libc_end;
+	ev->syscall = call.nr;
+	ev->n_held = end->n_held;
+	ev->pad = 0;
+	ev->clear_child_tid = clear_child_tid;
+	bpf_ringbuf_submit(ev, 0);
+}
+
+/* live_at_end: what signal_struct.live is at this hook when the last thread of a process ends. */
+static __always_inline int thread_exit(struct task_struct *task, bool readable, int live_at_end)
+{
+	struct robust_list_head *robust = compat_robust_list(task);
+	struct dead_row dead = {};
+	struct thread_end end = {};
+	__u32 libc_end = END_UNKNOWN;
+
+	if (!task_is_user(task))
+		return 0;
+	proc_key_of(&end.key.proc, task);
+	end.key.ns_tid = task_ns_tid(task);
+	end.tid = BPF_CORE_READ(task, pid);
+	end.flags = exit_flags_of(task, live_at_end);
+	if (!readable)
+		end.flags |= EXIT_UNREADABLE;
+	dead.exit_ns = bpf_ktime_get_ns();
+	dead.clear_child_tid = (__u64)BPF_CORE_READ(task, clear_child_tid);
+	if (!(end.flags & EXIT_DYING) &&
+	    bpf_map_update_elem(&dead_threads, &end.key, &dead, BPF_ANY))
+		loss_count(LOSS_DEAD_THREADS);
+	__sync_fetch_and_add(&dead.exit_ns, 0); /* full barrier: see futex.bpf.c */
+
+	if (readable) {
+		libc_end = libc_end_of(task, (__u64)robust, end.key.ns_tid);
+		robust_list_check(&end, robust);
+	}
+	candidates_check(&end, task);
+	if (readable)
+		shared_check(&end, task);
+	if (!(end.flags & EXIT_DYING) || end.any_held)
+		exit_say(&end, task, dead.clear_child_tid, libc_end);
+	return 0;
+}
+
+/*
+ * Rung "tracepoint": since 6.16 (3e816361e94a) sched_process_exit comes before exit_mm(), and has
+ * group_dead: reading that argument keeps the program from loading on older kernels.
+ */
+SEC("?tp_btf/sched_process_exit")
+int BPF_PROG(exit_tracepoint, struct task_struct *task, bool group_dead)
+{
+	return thread_exit(task, true, group_dead ? 1 << 30 : 0);
+}
+
+/* Rung "fentry": futex_exit_release() is called from exit_mm() with the memory still there. */
+SEC("?fentry/futex_exit_release")
+int BPF_PROG(exit_fentry, struct task_struct *task)
+{
+	return thread_exit(task, true, 0);
+}
+
+/* The same where futex_exit_release() is inlined: earlier, before signal_struct.live goes down. */
+SEC("?fentry/exit_signals")
+int BPF_PROG(exit_fentry_signals, struct task_struct *task)
+{
+	return thread_exit(task, true, 1);
+}
+
+/* Rung "late": the memory is gone; the agent reads the candidates of a process that lives on. */
+SEC("?tp_btf/sched_process_exit")
+int BPF_PROG(exit_late, struct task_struct *task)
+{
+	return thread_exit(task, false, 0);
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,324 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Who holds this futex word? The lock layouts of the C libraries and lock_owner(), one pure function
+ * over a few words of user memory, compiled into the kernel programs and into the agent.
+ *
+ * A lock is looked at through the words around its futex word. Which layout to read them by is told
+ * by the futex call on which a thread blocks (lock_layout()), and kept with the address from then on.
+ *
+ * Layouts (LP64, x86_64 and aarch64):
+ *   glibc mutex   nptl/…/bits/struct_mutex.h, unchanged 2.17 to 2.42: lock@0 count@4 owner@8 nusers@12
+ *                 kind@16 spins@20 list.prev@24 list.next@32. Futex word: lock.
+ *   glibc rwlock  …/bits/struct_rwlock.h, 2.25 on: readers@0 writers@4 wrphase_futex@8
+ *                 writers_futex@12 cur_writer@24 shared@28. Futex words: @8 and @12.
+ *   musl mutex    src/internal/pthread_impl.h, 1.1 to 1.2.6: type@0 lock@4 waiters@8 count@20 prev@24
+ *                 next@32. Futex word: lock@4.
+ */
+#ifndef DEADHOLD_LOCK_H
+#define DEADHOLD_LOCK_H
+
+#ifndef __VMLINUX_H__
+#include <linux/types.h>
+#include <stdbool.h>
+#endif
+
+/* include/uapi/linux/futex.h */
+#define FUTEX_OP_WAIT		 0
+#define FUTEX_OP_LOCK_PI	 6
+#define FUTEX_OP_WAIT_BITSET	 9
+#define FUTEX_OP_WAIT_REQUEUE_PI 11
+#define FUTEX_OP_LOCK_PI2	 13
+#define FUTEX_OP_MASK		 0x7f /* without PRIVATE (128) and CLOCK_REALTIME (256) */
+#define FUTEX_OP_PRIVATE	 128
+#define FUTEX_OP_REALTIME	 256
+#define FUTEX_WORD_WAITERS	 0x80000000u
+#define FUTEX_WORD_OWNER_DIED	 0x40000000u
+#define FUTEX_WORD_TID		 0x3fffffffu
+
+#define LOCK_TID_LIMIT 4194304u /* PID_MAX_LIMIT of 64-bit kernels, include/linux/threads.h */
+
+/* struct __pthread_mutex_s.__kind, nptl/pthreadP.h */
+#define GLIBC_KIND_TYPE	   3u
+#define GLIBC_KIND_ROBUST  16u
+#define GLIBC_KIND_PI	   32u
+#define GLIBC_KIND_PROTECT 64u
+#define GLIBC_KIND_PSHARED 128u
+#define GLIBC_KIND_ELISION (256u | 512u) /* any: settype(PTHREAD_MUTEX_NORMAL) alone sets 512 */
+
+/* pthread_rwlock_t.__readers, nptl/pthread_rwlock_common.c */
+#define GLIBC_RWLOCK_WRPHASE  1u
+#define GLIBC_RWLOCK_WRLOCKED 2u
+
+/* pthread_mutex_t._m_type, musl */
+#define MUSL_TYPE_KIND	  3u
+#define MUSL_TYPE_ROBUST  4u
+#define MUSL_TYPE_PI	  8u
+#define MUSL_TYPE_PSHARED 128u
+
+/*
+ * A mutex whose __nusers is above this is taken for something else: a stdio lock has the upper half
+ * of a thread pointer there (0x7f…, 0x55…).
+ */
+#define GLIBC_NUSERS_LIMIT 0x4000u
+
+enum lock_layout {
+	LAYOUT_NONE,	    /* no lock that records its owner */
+	LAYOUT_GLIBC_MUTEX, /* normal, recursive, errorcheck, adaptive, priority-protect */
+	LAYOUT_GLIBC_ROBUST,
+	LAYOUT_GLIBC_PI,
+	LAYOUT_GLIBC_RWLOCK_8,	/* futex word: __wrphase_futex */
+	LAYOUT_GLIBC_RWLOCK_12, /* futex word: __writers_futex */
+	LAYOUT_MUSL_MUTEX,
+	LAYOUT_PI_FUTEX, /* FUTEX_LOCK_PI on a word with nothing known around it: the kernel's ABI */
+	LAYOUTS,
+};
+
+/* User memory around a futex word. */
+#define LOCK_WORDS_BEFORE 3
+#define LOCK_WORDS_FROM	  10
+struct lock_words {
+	__u32 before[LOCK_WORDS_BEFORE]; /* word − 12, − 8, − 4 */
+	__u32 at[LOCK_WORDS_FROM];	 /* the word itself, then + 4 to + 36 */
+	__u8 have_before;		 /* before[] was readable */
+	__u8 have_at;			 /* how many of at[] were: 0, 1 or all */
+	__u8 pad[2];
+};
+
+/* What the memory says of a lock. */
+struct lock_state {
+	__u64 address;	 /* of the lock object */
+	__u32 owner;	 /* TID in the owner's own PID namespace; 0: nobody is named */
+	__u32 recursion; /* times held; 0: the layout does not count */
+	__u32 kind;	 /* glibc's or musl's kind, as the memory has it */
+	__u8 layout;	 /* enum lock_layout */
+	__u8 held;	 /* somebody holds it, or died with it */
+	__u8 owner_died; /* the kernel's or musl's mark is on it */
+	__u8 robust;
+};
+
+/* Bytes from the start of the lock object to the futex word. */
+static inline __u32 lock_word_offset(__u32 layout)
+{
+	switch (layout) {
+	case LAYOUT_MUSL_MUTEX:
+		return 4;
+	case LAYOUT_GLIBC_RWLOCK_8:
+		return 8;
+	case LAYOUT_GLIBC_RWLOCK_12:
+		return 12;
+	default:
+		return 0;
+	}
+}
+
+static inline bool lock_tid_plausible(__u32 tid)
+{
+	return tid && tid < LOCK_TID_LIMIT;
+}
+
+static inline bool lock_read_glibc_mutex(const struct lock_words *w, struct lock_state *s)
+{
+	__u32 kind = w->at[4], word = w->at[0];
+
+	if (kind &
+	    ~(GLIBC_KIND_TYPE | GLIBC_KIND_PROTECT | GLIBC_KIND_PSHARED | GLIBC_KIND_ELISION))
+		return false;
+	if (kind & GLIBC_KIND_PROTECT)
+		word &= 0x7ffff; /* the priority ceiling is above */
+	if (word > 2 || w->at[3] > GLIBC_NUSERS_LIMIT)
+		return false;
+	if (w->at[6] || w->at[7] || w->at[8] || w->at[9]) /* in no list unless robust */
+		return false;
+	s->kind = kind;
+	/* Unlock clears the owner first and the word last, lock sets them the other way round. */
+	if (word && w->at[3] && lock_tid_plausible(w->at[2])) {
+		s->owner = w->at[2];
+		s->held = 1;
+		if ((kind & GLIBC_KIND_TYPE) == 1)
+			s->recursion = w->at[1];
+	}
+	return true;
+}
+
+static inline bool lock_read_glibc_robust(const struct lock_words *w, struct lock_state *s)
+{
+	__u32 kind = w->at[4], word = w->at[0], owner = w->at[2];
+
+	if (!(kind & GLIBC_KIND_ROBUST) ||
+	    kind & ~(GLIBC_KIND_TYPE | GLIBC_KIND_ROBUST | GLIBC_KIND_PI | GLIBC_KIND_PSHARED |
+		     GLIBC_KIND_ELISION))
+		return false;
+	s->kind = kind;
+	s->robust = 1;
+	if (lock_tid_plausible(word & FUTEX_WORD_TID)) {
+		s->owner = word & FUTEX_WORD_TID;
+		s->held = 1;
+	} else if (word & FUTEX_WORD_OWNER_DIED) {
+		/* The kernel took the TID out of the word; __owner keeps it until the next lock. */
+		s->owner_died = 1;
+		s->held = 1;
+		if (lock_tid_plausible(owner))
+			s->owner = owner;
+	}
+	if (s->held && (kind & GLIBC_KIND_TYPE) == 1)
+		s->recursion = w->at[1];
+	return true;
+}
+
+static inline bool lock_read_glibc_pi(const struct lock_words *w, struct lock_state *s)
+{
+	__u32 kind = w->at[4], word = w->at[0];
+
+	if (!(kind & GLIBC_KIND_PI) || kind & GLIBC_KIND_ROBUST ||
+	    kind & ~(GLIBC_KIND_TYPE | GLIBC_KIND_PI | GLIBC_KIND_PSHARED | GLIBC_KIND_ELISION))
+		return false;
+	s->kind = kind;
+	s->owner_died = !!(word & FUTEX_WORD_OWNER_DIED);
+	if (lock_tid_plausible(word & FUTEX_WORD_TID)) {
+		s->owner = word & FUTEX_WORD_TID;
+		s->held = 1;
+		if ((kind & GLIBC_KIND_TYPE) == 1)
+			s->recursion = w->at[1];
+	}
+	return true;
+}
+
+/*
+ * `other` is the futex word of the two on which the thread does not wait. A writer that holds the lock
+ * has set bit 0 of both. It is what tells the layouts apart: seen through the wrong one, a lock that
+ * three writers wait for and that is process-shared would be held by thread 1.
+ */
+static inline bool lock_read_glibc_rwlock(__u32 readers, __u32 other, __u32 cur_writer,
+					  __u32 shared, struct lock_state *s)
+{
+	if (shared > 1 || other > 3)
+		return false;
+	if (other & 1 &&
+	    (readers & (GLIBC_RWLOCK_WRPHASE | GLIBC_RWLOCK_WRLOCKED)) ==
+		    (GLIBC_RWLOCK_WRPHASE | GLIBC_RWLOCK_WRLOCKED) &&
+	    lock_tid_plausible(cur_writer)) {
+		s->owner = cur_writer;
+		s->held = 1;
+	}
+	return true;
+}
+
+static inline bool lock_read_musl_mutex(const struct lock_words *w, struct lock_state *s)
+{
+	__u32 type = w->before[2], word = w->at[0];
+	__u64 prev = w->at[5] | (__u64)w->at[6] << 32, next = w->at[7] | (__u64)w->at[8] << 32;
+
+	if (!w->have_before ||
+	    type & ~(MUSL_TYPE_KIND | MUSL_TYPE_ROBUST | MUSL_TYPE_PI | MUSL_TYPE_PSHARED))
+		return false;
+	if (!(type & (MUSL_TYPE_KIND | MUSL_TYPE_ROBUST | MUSL_TYPE_PI)))
+		return false; /* the normal kind records no owner */
+	s->kind = type;
+	s->robust = !!(type & MUSL_TYPE_ROBUST);
+	if (!word)
+		return true;
+	/* Who holds it has linked it into a list whose end is the list head: never a null link. */
+	if (prev < 4096 || next < 4096 || prev & 7 || next & 7)
+		return false;
+	if (lock_tid_plausible(word & FUTEX_WORD_TID)) {
+		s->owner = word & FUTEX_WORD_TID;
+		s->held = 1;
+	} else if ((word & ~FUTEX_WORD_WAITERS) == FUTEX_WORD_OWNER_DIED) {
+		s->owner_died = 1; /* musl's thread end and the kernel's robust list do the same */
+		s->held = 1;
+	} else {
+		return false;
+	}
+	if ((type & MUSL_TYPE_KIND) == 1)
+		s->recursion = w->at[4] + 1;
+	return true;
+}
+
+/*
+ * Reads a lock by a known layout. `address` is that of the futex word. Returns whether the memory has
+ * that layout at all; *s then says who holds the lock (s->held 0: nobody, or the holder is just
+ * taking or releasing it).
+ */
+static inline bool lock_owner(__u32 layout, __u64 address, const struct lock_words *w,
+			      struct lock_state *s)
+{
+	*s = (struct lock_state){ .address = address - lock_word_offset(layout), .layout = layout };
+
+	if (layout == LAYOUT_PI_FUTEX) {
+		if (!w->have_at)
+			return false;
+		s->owner_died = !!(w->at[0] & FUTEX_WORD_OWNER_DIED);
+		s->held = lock_tid_plausible(w->at[0] & FUTEX_WORD_TID);
+		s->owner = s->held ? w->at[0] & FUTEX_WORD_TID : 0;
+		return true;
+	}
+	if (w->have_at != LOCK_WORDS_FROM)
+		return false;
+	switch (layout) {
+	case LAYOUT_GLIBC_MUTEX:
+		return lock_read_glibc_mutex(w, s);
+	case LAYOUT_GLIBC_ROBUST:
+		return lock_read_glibc_robust(w, s);
+	case LAYOUT_GLIBC_PI:
+		return lock_read_glibc_pi(w, s);
+	case LAYOUT_GLIBC_RWLOCK_8:
+		return w->have_before &&
+		       lock_read_glibc_rwlock(w->before[1], w->at[1], w->at[4], w->at[5], s);
+	case LAYOUT_GLIBC_RWLOCK_12:
+		return w->have_before &&
+		       lock_read_glibc_rwlock(w->before[0], w->before[2], w->at[3], w->at[4], s);
+	case LAYOUT_MUSL_MUTEX:
+		return lock_read_musl_mutex(w, s);
+	default:
+		return false;
+	}
+}
+
+/*
+ * Which lock is it that a thread waits for with this futex call? Tries the layouts that make such
+ * calls, the strictest first, and takes the first that fits the memory and says the lock is held.
+ * Returns the layout and fills *s, or returns LAYOUT_NONE: no lock that records its owner.
+ *
+ * What the libraries pass (facts: measured on glibc 2.36, read in 2.17 to 2.42 and musl 1.2):
+ * glibc mutex val 2; rwlock val 3; robust mutex and musl's val = TID | WAITERS; PI: LOCK_PI.
+ */
+static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct lock_words *w,
+				struct lock_state *s)
+{
+	__u32 cmd = op & FUTEX_OP_MASK;
+
+	if (cmd == FUTEX_OP_LOCK_PI || cmd == FUTEX_OP_LOCK_PI2) {
+		if (lock_owner(LAYOUT_GLIBC_PI, address, w, s) && s->held)
+			return LAYOUT_GLIBC_PI;
+		if (lock_owner(LAYOUT_GLIBC_ROBUST, address, w, s) && s->held)
+			return LAYOUT_GLIBC_ROBUST; /* robust and PI both */
+		if (lock_owner(LAYOUT_MUSL_MUTEX, address, w, s) && s->held &&
+		    s->kind & MUSL_TYPE_PI)
+			return LAYOUT_MUSL_MUTEX;
+		if (lock_owner(LAYOUT_PI_FUTEX, address, w, s) && s->held)
+			return LAYOUT_PI_FUTEX;
+		return LAYOUT_NONE;
+	}
+	if (cmd != FUTEX_OP_WAIT && cmd != FUTEX_OP_WAIT_BITSET)
+		return LAYOUT_NONE;
+	if (val & FUTEX_WORD_WAITERS) {
+		if (lock_owner(LAYOUT_GLIBC_ROBUST, address, w, s) && s->held)
+			return LAYOUT_GLIBC_ROBUST;
+		if (lock_owner(LAYOUT_MUSL_MUTEX, address, w, s) && s->held)
+			return LAYOUT_MUSL_MUTEX;
+		return LAYOUT_NONE;
+	}
+	if (val == 3 && w->at[0] == 3) {
+		if (lock_owner(LAYOUT_GLIBC_RWLOCK_8, address, w, s) && s->held)
+			return LAYOUT_GLIBC_RWLOCK_8;
+		if (lock_owner(LAYOUT_GLIBC_RWLOCK_12, address, w, s) && s->held)
+			return LAYOUT_GLIBC_RWLOCK_12;
+		return LAYOUT_NONE;
+	}
+	/* Priority-protect waits on ceiling << 19 | 2. Val 2 is others' too: Go, Rust, stdio. */
+	if ((val & 0x7ffff) == 2 && lock_owner(LAYOUT_GLIBC_MUTEX, address, w, s) && s->held)
+		return LAYOUT_GLIBC_MUTEX;
+	return LAYOUT_NONE;
+}
+
+#endif

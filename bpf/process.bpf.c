@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Threads and processes come and go: new TIDs, exec, the end of a process, and the task snapshot. */
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "maps.bpf.h"
+#include "shared.bpf.h"
+#include "task.bpf.h"
+
+/* The new task has its numbers and does not run yet. Its wait row is made here, where memory may be. */
+SEC("tp_btf/task_newtask")
+int BPF_PROG(process_newtask, struct task_struct *task, unsigned long clone_flags)
+{
+	struct owner_key key = {};
+
+	if (!task_is_user(task))
+		return 0;
+	bpf_task_storage_get(&waits, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	if (BPF_CORE_READ(task, pid) == BPF_CORE_READ(task, tgid))
+		return 0;
+	/* The number is in use again in this process: no word can tell its old bearer from the new. */
+	proc_key_of(&key.proc, task);
+	key.ns_tid = task_ns_tid(task);
+	bpf_map_delete_elem(&dead_threads, &key);
+	return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)
+{
+	struct ev_exec *ev;
+
+	if (!event_reserve(ev, EV_EXEC))
+		return 0;
+	proc_key_of(&ev->proc, task);
+	ev->old_exec_id = ev->proc.exec_id - 1; /* raised once, just before this tracepoint */
+	ev->pad = 0;
+	bpf_ringbuf_submit(ev, 0);
+	return 0;
+}
+
+/* Two last threads that end at once may both see that nobody lives: said twice, harmless. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(process_exit, struct task_struct *task)
+{
+	struct ev_process_exit *ev;
+
+	if (!task_is_user(task) || BPF_CORE_READ(task, signal, live.counter) > 0)
+		return 0;
+	if (!event_reserve(ev, EV_PROCESS_EXIT))
+		return 0;
+	proc_key_of(&ev->proc, task);
+	bpf_ringbuf_submit(ev, 0);
+	return 0;
+}
+
+/* Which threads a reading of the snapshot wants: those blocked in a futex wait, or all of a process. */
+__u32 snapshot_tgid;
+
+/* Makes up for a look-up that was not possible in sched_switch: here interrupts are on. */
+static __always_inline void row_share(struct wait_row *row, struct task_struct *task)
+{
+	struct shared_search search = { .address = row->word };
+
+	if (!row->shared_pending || !row->owner || shared_find(task, &search))
+		return;
+	row->shared_pending = 0;
+	if (search.mapping)
+		shared_candidate_note(row->owner, &search, row->lock >> PACK_SHIFT);
+}
+
+static __always_inline void row_wait(struct task_row *out, struct task_struct *task)
+{
+	struct wait_row *row = bpf_task_storage_get(&waits, task, 0,
+						    BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct syscall call;
+
+	if (!(BPF_CORE_READ(task, __state) & TASK_INTERRUPTIBLE))
+		return;
+	syscall_of(&call, task);
+	if (call.nr == -1 || !futex_wait_of(&call, task))
+		return;
+	out->flags |= ROW_BLOCKED;
+	out->word = call.arg[0];
+	out->op = call.arg[1];
+	out->val = call.arg[2];
+	out->timeout = call.arg[3];
+	out->sp = call.sp;
+	out->regs[0] = BPF_CORE_READ(regs, bx);
+	out->regs[1] = BPF_CORE_READ(regs, bp);
+	out->regs[2] = BPF_CORE_READ(regs, r12);
+	out->regs[3] = BPF_CORE_READ(regs, r13);
+	out->regs[4] = BPF_CORE_READ(regs, r14);
+	out->regs[5] = BPF_CORE_READ(regs, r15);
+	if (row && row->word == out->word && row->since_ns) {
+		out->flags |= ROW_SINCE;
+		out->since_ns = row->since_ns;
+		row_share(row, task);
+	}
+}
+
+SEC("iter/task")
+int process_snapshot(struct bpf_iter__task *ctx)
+{
+	struct task_struct *task = ctx->task;
+	struct task_row out = {};
+
+	if (!task || !task_is_user(task))
+		return 0;
+	if (snapshot_tgid && snapshot_tgid != SNAPSHOT_ALL &&
+	    (__u32)BPF_CORE_READ(task, tgid) != snapshot_tgid)
+		return 0;
+	if (BPF_CORE_READ(task, flags) & PF_EXITING || BPF_CORE_READ(task, exit_state))
+		out.flags |= ROW_EXITING;
+	else
+		row_wait(&out, task);
+	if (!snapshot_tgid && !(out.flags & ROW_BLOCKED))
+		return 0;
+	out.switches = BPF_CORE_READ(task, nvcsw);
+	ev_task_fill(&out.task, task);
+	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));
+	return 0;
+}
+
+char LICENSE[] SEC("license") = "GPL";

@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Signals aimed at single threads, in the sender's context with the kernel's verdict; and those that
+ * kill(2) or rt_sigqueueinfo(2) sent to a TID which leads no process, which hit the whole process.
+ */
+#include "vmlinux.h"
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+
+#include "maps.bpf.h"
+#include "task.bpf.h"
+
+#define SI_USER	  0
+#define SI_KERNEL 0x80
+#define SI_TIMER  (-2)
+
+/* Filled by the agent from its policy table; the first rule that fits folds the signal. */
+const volatile struct noise_rule noise_rules[NOISE_RULES] = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 8192);
+	__type(key, struct noise_key);
+	__type(value, struct noise_row);
+} noise SEC(".maps") __weak;
+
+struct send {
+	__u32 signal;
+	__s32 code;
+	bool has_code;
+	bool group;
+	__u32 call;
+	__u32 relation; /* enum noise_relation */
+};
+
+/*
+ * SEND_SIG_NOINFO (0, from a user) and SEND_SIG_PRIV (1, from the kernel) are no pointers:
+ * include/linux/signal.h.
+ */
+static __always_inline void send_code(struct send *send, struct kernel_siginfo *info)
+{
+	if ((unsigned long)info > 1)
+		send->code = BPF_CORE_READ(info, si_code);
+	else
+		send->code = info ? SI_KERNEL : SI_USER;
+	send->has_code = true;
+}
+
+/*
+ * Which call was it? The system call that current is in counts only where it names this signal and
+ * can make this code: a timer may fire in anybody's context.
+ */
+static __always_inline void send_call(struct send *send, struct task_struct *current,
+				      struct kernel_siginfo *info)
+{
+	struct syscall call;
+	__u32 signal, which;
+
+	syscall_of(&call, current);
+	which = call.nr == -1 ? SEND_UNKNOWN : send_call_of(&call, &signal);
+	if (which != SEND_UNKNOWN && signal == send->signal && (unsigned long)info > 1 &&
+	    send->code <= 0 &&
+	    !(send->code == SI_TIMER && which != SEND_RT_TGSIGQUEUEINFO &&
+	      which != SEND_RT_SIGQUEUEINFO && which != SEND_PIDFD))
+		send->call = which;
+	else if (send->code == SI_TIMER)
+		send->call = SEND_TIMER;
+	else
+		send->call = SEND_KERNEL;
+}
+
+static __always_inline void send_relation(struct send *send, struct task_struct *current,
+					  struct task_struct *target)
+{
+	if (send->call == SEND_TIMER)
+		send->relation = NOISE_ANYBODY;
+	else if (current == target)
+		send->relation = NOISE_SAME_THREAD;
+	else if (BPF_CORE_READ(current, tgid) == BPF_CORE_READ(target, tgid))
+		send->relation = NOISE_SAME_PROCESS;
+	else
+		send->relation = NOISE_ANYBODY;
+}
+
+static __always_inline bool send_is_noise(const struct send *send)
+{
+	int i;
+
+	if (send->group)
+		return false; /* a TID was named and the whole process is hit: never everyday traffic */
+	for (i = 0; i < NOISE_RULES; i++) {
+		const volatile struct noise_rule *rule = &noise_rules[i];
+
+		if (rule->used && (!rule->signal || rule->signal == send->signal) &&
+		    (!rule->call || rule->call == send->call) && rule->relation <= send->relation)
+			return true;
+	}
+	return false;
+}
+
+static __always_inline void noise_count(const struct send *send, struct task_struct *target)
+{
+	struct noise_key key = {};
+	struct noise_row *row;
+
+	proc_key_of(&key.proc, target);
+	key.signal = send->signal;
+	key.from_same_process = send->relation != NOISE_ANYBODY;
+	row = bpf_map_lookup_elem(&noise, &key);
+	if (!row) {
+		struct noise_row first = {};
+
+		ev_task_fill(&first.target, target);
+		bpf_map_update_elem(&noise, &key, &first, BPF_NOEXIST);
+		row = bpf_map_lookup_elem(&noise, &key);
+		if (!row) {
+			loss_count(LOSS_NOISE);
+			return;
+		}
+	}
+	__sync_fetch_and_add(&row->count, 1);
+}
+
+/* Signals whose default does not end the process: kernel/signal.c, signal(7). */
+static __always_inline bool default_is_fatal(__u32 signal)
+{
+	switch (signal) {
+	case 17: /* SIGCHLD */
+	case 18: /* SIGCONT */
+	case 19: /* SIGSTOP */
+	case 20: /* SIGTSTP */
+	case 21: /* SIGTTIN */
+	case 22: /* SIGTTOU */
+	case 23: /* SIGURG */
+	case 28: /* SIGWINCH */
+		return false;
+	default:
+		return true;
+	}
+}
+
+static __always_inline bool send_is_fatal(__u32 signal, struct task_struct *target, int result)
+{
+	struct sighand_struct *sighand = BPF_CORE_READ(target, sighand);
+	struct k_sigaction *action;
+	void *handler = NULL;
+
+	if (result == TRACE_SIGNAL_IGNORED || result == TRACE_SIGNAL_OVERFLOW_FAIL ||
+	    !default_is_fatal(signal) || signal < 1 || signal > 64 ||
+	    BPF_CORE_READ(target, signal, flags) & SIGNAL_UNKILLABLE)
+		return false;
+	action = (void *)sighand + bpf_core_field_offset(struct sighand_struct, action) +
+		 (signal - 1) * bpf_core_type_size(struct k_sigaction);
+	bpf_core_read(&handler, sizeof(handler), &action->sa.sa_handler);
+	return !handler || signal == 9;
+}
+
+static __always_inline void signal_say(const struct send *send, struct task_struct *current,
+				       struct task_struct *target, int result)
+{
+	struct ev_signal *ev;
+
+	if (!event_reserve_or(ev, EV_SIGNAL, LOSS_SIGNALS))
+		return;
+	__builtin_memset(&ev->sender, 0, sizeof(ev->sender));
+	ev->flags = SIGNAL_HAS_CODE;
+	if (send->call == SEND_TIMER)
+		ev->flags |= SIGNAL_NO_SENDER;
+	else
+		ev_task_fill(&ev->sender, current);
+	ev_task_fill(&ev->target, target);
+	ev->signal = send->signal;
+	ev->code = send->code;
+	ev->call = send->call;
+	ev->result = result;
+	ev->pad = 0;
+	if (send->group)
+		ev->flags |= SIGNAL_GROUP;
+	if (send_is_fatal(send->signal, target, result))
+		ev->flags |= SIGNAL_FATAL;
+	bpf_ringbuf_submit(ev, 0);
+}
+
+SEC("tp_btf/signal_generate")
+int BPF_PROG(signal_generate, int signal, struct kernel_siginfo *info, struct task_struct *target,
+	     int group, int result)
+{
+	struct task_struct *current = bpf_get_current_task_btf();
+	struct send send = { .signal = signal, .group = group };
+	bool leader = BPF_CORE_READ(target, pid) == BPF_CORE_READ(target, tgid);
+
+	if (group && leader)
+		return 0;
+	send_code(&send, info);
+	send_call(&send, current, info);
+	/* Group signals at a non-leader: PDEATHSIG, timers, pidfds do that too, and mean the process. */
+	if (group && send.call != SEND_KILL && send.call != SEND_RT_SIGQUEUEINFO)
+		return 0;
+	send_relation(&send, current, target);
+	if (send_is_noise(&send))
+		noise_count(&send, target);
+	else
+		signal_say(&send, current, target, result);
+	return 0;
+}
+
+/*
+ * Sends that failed, and signal 0: no tracepoint of their own. At the exit of the system call the
+ * arguments are still in the registers. EAGAIN is left out: signal_generate has said that one.
+ */
+static __always_inline int send_exit(long ret)
+{
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct ev_send_failed *ev;
+	struct syscall call;
+	__u32 which, signal;
+	bool has_tgid;
+
+	syscall_read(&call, task, regs);
+	which = send_call_of(&call, &signal);
+	if (which == SEND_UNKNOWN || signal > 64 || ret > 0 || ret == -EAGAIN ||
+	    (ret == 0 && signal != 0))
+		return 0;
+	if (!event_reserve_or(ev, EV_SEND_FAILED, LOSS_SIGNALS))
+		return 0;
+	has_tgid = which == SEND_TGKILL || which == SEND_RT_TGSIGQUEUEINFO;
+	ev_task_fill(&ev->sender, task);
+	ev->call = which;
+	ev->signal = signal;
+	ev->error = -ret;
+	ev->tgid = has_tgid ? call.arg[0] : 0;
+	ev->tid = has_tgid ? call.arg[1] : call.arg[0];
+	ev->call_flags = which == SEND_PIDFD ? call.arg[3] : 0;
+	bpf_ringbuf_submit(ev, 0);
+	return 0;
+}
+
+#define SEND_EXIT(name)                                              \
+	SEC("?tp/syscalls/sys_exit_" #name)                          \
+	int signal_exit_##name(struct trace_event_raw_sys_exit *ctx) \
+	{                                                            \
+		return send_exit(ctx->ret);                          \
+	}
+
+SEND_EXIT(tgkill)
+SEND_EXIT(tkill)
+SEND_EXIT(kill)
+SEND_EXIT(rt_sigqueueinfo)
+SEND_EXIT(rt_tgsigqueueinfo)
+SEND_EXIT(pidfd_send_signal)
+
+char LICENSE[] SEC("license") = "GPL";

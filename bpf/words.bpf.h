@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Lock words of the current task, read where nothing may fault: what is not resident is not read. */
+#ifndef DEADHOLD_WORDS_BPF_H
+#define DEADHOLD_WORDS_BPF_H
+
+#include "maps.bpf.h"
+
+/* Two reads, since the words before and after may lie on a page that is not mapped. */
+static __always_inline void words_read(struct lock_words *w, __u64 word)
+{
+	const char *at = (const char *)word;
+
+	__builtin_memset(w, 0, sizeof(*w));
+	if (!bpf_probe_read_user(w->at, sizeof(w->at), at))
+		w->have_at = LOCK_WORDS_FROM;
+	else if (!bpf_probe_read_user(w->at, sizeof(w->at[0]), at))
+		w->have_at = 1;
+	w->have_before = !bpf_probe_read_user(w->before, sizeof(w->before), at - sizeof(w->before));
+}
+
+/*
+ * What the memory says of the lock at this word, by a layout. A global function: the verifier looks
+ * at its many branches once, not once for each caller. *have: how many words could be read.
+ * Returns whether the memory has that layout.
+ */
+__weak __noinline bool words_owner(__u32 layout, __u64 word, struct lock_state *state, __u32 *have)
+{
+	struct lock_words words;
+
+	if (!state || !have)
+		return false;
+	words_read(&words, word);
+	*have = words.have_at;
+	return lock_owner(layout, word, &words, state);
+}
+
+static __always_inline __u64 lock_pack(__u32 layout, __u64 word)
+{
+	return (__u64)layout << PACK_SHIFT | (word & PACK_ADDRESS);
+}
+
+#endif

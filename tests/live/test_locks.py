@@ -1,0 +1,878 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Threads that die and leave a lock: what is said, of whom, with which proof, and that nothing else
+is said. Numbers in parentheses are those of the list that this project began with."""
+
+import os
+import pathlib
+import signal
+
+import pytest
+
+from deadhold import between, matching
+from steps import (
+    ABSENT,
+    ANY,
+    address,
+    any_order,
+    cleared,
+    expect_orphans,
+    lock,
+    one_of,
+    optional,
+    orphaned,
+    process,
+    stuck,
+    thread,
+    waiter,
+)
+
+BITSET = {"op": "FUTEX_WAIT_BITSET"}
+
+# name → (program, kind of lock, how often it is taken, what the lock looks like, how one waits)
+KINDS = {
+    "normal": ("lock_steps", "normal", 1, {}, {}),
+    "recursive": ("lock_steps", "recursive", 3, {"kind": "recursive", "recursion": 3}, {}),
+    "errorcheck": ("lock_steps", "errorcheck", 1, {"kind": "errorcheck"}, {}),
+    "adaptive": ("lock_steps", "adaptive", 1, {"kind": "adaptive"}, {}),
+    "protect": ("lock_steps", "protect", 1, {}, {}),
+    "rwlock": ("lock_steps", "rwlock", 1, {"type": "rwlock", "kind": ABSENT}, BITSET),
+    "mtx": ("lock_steps", "mtx", 1, {}, {}),
+    "mtx-recursive": (
+        "lock_steps", "mtx-recursive", 2, {"kind": "recursive", "recursion": 2}, {}
+    ),
+    "std::mutex": ("lock_cxx", "std-mutex", 1, {}, {}),
+    "std::recursive_mutex": (
+        "lock_cxx", "std-recursive-mutex", 2, {"kind": "recursive", "recursion": 2}, {}
+    ),
+    "std::timed_mutex": ("lock_cxx", "std-timed-mutex", 1, {}, {}),
+    "std::shared_mutex": (
+        "lock_cxx", "std-shared-mutex", 1, {"type": "rwlock", "kind": ABSENT}, BITSET
+    ),
+    # The kernel's own thread end leaves the TID in musl's locks.
+    "musl recursive": (
+        "musl_steps", "recursive", 3, {"kind": "recursive", "recursion": 3, "libc": "musl"}, {}
+    ),
+    "musl errorcheck": (
+        "musl_steps", "errorcheck", 1, {"kind": "errorcheck", "libc": "musl"}, {}
+    ),
+}
+
+
+def start_kind(start_steps, name, **settings):
+    """Starts the workload of a kind and has "owner" take the lock. Returns it, the owner's event,
+    what the lock looks like, how one waits for it, and how the owner ends."""
+    program, kind, depth, looks, wait = KINDS[name]
+    w = start_steps(kind, program=program, **settings)
+    for _ in range(depth):
+        w.go("owner lock A")
+        owner = w.event("done", step="owner lock A")
+        if owner["result"] and kind == "protect":
+            pytest.skip("a thread may not become a real-time thread here: "
+                        + os.strerror(owner["result"]))
+        assert not owner["result"], w.said()
+    end, reason = ("raw", "raw-exit") if program.startswith("musl") else ("return", "return")
+    return w, owner, looks, wait, end, reason
+
+
+# (1) (3) (4) (5) (8) (15) (16)
+@pytest.mark.parametrize("kind", KINDS)
+def test_waiter_before(agent, start_steps, kind):
+    w, owner, looks, wait, end, reason = start_kind(start_steps, kind)
+    b = w.blocks("waiter lock A")
+    w.dies(f"owner {end}")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, **looks)
+    reason = agent.reason(reason)
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b, **wait)]),
+            stuck(b, held, owner, reason, wait),
+        ],
+    )
+
+
+# (2), and the same of every kind
+@pytest.mark.parametrize("kind", KINDS)
+def test_waiter_after(agent, start_steps, kind):
+    w, owner, looks, wait, end, reason = start_kind(start_steps, kind)
+    w.dies(f"owner {end}")
+    if kind == "normal":
+        agent.wait_sweeps(2)  # a second and more
+        assert not agent.alerts_of(owner["pid"])
+    b = w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, **looks, proof="waiter")
+    reason = agent.reason(reason)
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b, **wait)]),
+            stuck(b, held, owner, reason, wait),
+        ],
+    )
+
+
+def test_each_waiter_is_said_once(agent, start_steps):
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    early = [w.blocks(f"early{n} lock A") for n in range(3)]
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"], count=3)
+    late = [w.blocks(f"late{n} lock A") for n in range(2)]
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"], count=5)
+    # The sweeps look at all of them again, and have nothing to add.
+    agent.wait_sweeps(3)
+    held = lock(owner)
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(e) for e in early]),
+            any_order(stuck(e, held, owner, reason) for e in early),
+            any_order(stuck(e, held, owner, reason) for e in late),
+        ],
+    )
+
+
+def test_process_in_full(agent, start_steps):
+    """The object that stands in every alert, against /proc."""
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    w.blocks("waiter lock A")
+    proc = pathlib.Path(f"/proc/{w.pid}")
+    ticks = (proc / "stat").read_text().rpartition(")")[2].split()[19]
+    boot_id = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    cgroup = [
+        line[3:] for line in (proc / "cgroup").read_text().splitlines() if line.startswith("0::")
+    ]
+    full = {
+        "id": f"{boot_id}:{w.pid}:{ticks}",
+        "pid": w.pid,
+        "comm": "lock_steps",
+        "exe": os.readlink(proc / "exe"),
+        "uid": 0,
+        "ppid": os.getpid(),
+        "pid_ns": os.stat(proc / "ns/pid").st_ino,
+        "cmdline": ABSENT,
+        **({"cgroup": cgroup[0]} if cgroup else {}),
+    }
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    expect_orphans(
+        agent,
+        w,
+        [
+            {"kind": "lock-orphaned", "process": full},
+            {
+                "kind": "orphan-wait",
+                "process": full,
+                "lock": {"id": f"{full['id']}:{address(owner['lock'])}"},
+            },
+        ],
+    )
+
+
+def robust_proof(agent):
+    """The kernel takes the robust list from a thread before the latest hook sees it."""
+    return "owner-word" if agent.rung("exit") == "late" else "robust-list"
+
+
+# (6)
+@pytest.mark.parametrize("kind", ["robust", "robust-recursive", "robust-pi"])
+def test_robust_with_waiter(agent, start_steps, kind):
+    w = start_steps(kind)
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner return")
+    w.then("waiter lock A", 130)  # EOWNERDEAD; it made the lock consistent
+    if agent.rung("exit") == "late":
+        # By the time that anybody looks, the lock may have been recovered already.
+        agent.wait_sweeps(2)
+        agent.stop()
+        if not agent.alerts_of(owner["pid"]):
+            return
+    else:
+        agent.wait_for(kind="orphan-cleared", pid=owner["pid"])
+    held = lock(
+        owner,
+        type=one_of("robust-mutex", "pi-mutex") if "pi" in kind else "robust-mutex",
+        kind="recursive" if "recursive" in kind else "normal",
+        recursion=1 if "recursive" in kind else ABSENT,
+        robust=True,
+        proof=robust_proof(agent),
+    )
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            # The waiter is woken at once: it may or may not have been seen waiting.
+            orphaned(owner, [held], reason, one_of([], [waiter(b, op=ANY)]), severity="warning"),
+            optional(stuck(b, held, owner, reason, {"op": ANY}, severity="warning")),
+            cleared({"address": address(owner["lock"])}, "recovered"),
+        ],
+    )
+
+
+def test_robust_without_waiter(agent, start_steps):
+    if agent.rung("exit") == "late":
+        pytest.skip("the latest exit hook sees no robust list, and nobody waited for the lock")
+    w = start_steps("robust")
+    owner = w.do("owner lock A")
+    w.dies("owner raw")
+    agent.wait_for(kind="lock-orphaned", pid=owner["pid"])
+    w.do("next lock A", result=130)
+    agent.wait_for(kind="orphan-cleared", pid=owner["pid"])
+    held = lock(owner, type="robust-mutex", robust=True, proof="robust-list")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], agent.reason("raw-exit"), [], severity="warning"),
+            cleared({"address": address(owner["lock"])}, "recovered"),
+        ],
+    )
+
+
+# (7)
+def test_pi_waiter_before(agent, start_steps):
+    w = start_steps("pi")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.go("owner return")
+    if w.wait() != -signal.SIGABRT:
+        pytest.skip("this libc does not abort when it gets a PI mutex whose owner died")
+    agent.wait_for(kind="orphan-cleared", pid=owner["pid"])
+    held = lock(owner, type="pi-mutex")
+    expect_orphans(
+        agent,
+        w,
+        [
+            # The waiter gets the lock and aborts the process by that.
+            orphaned(owner, [held], agent.reason("return"), one_of([], [{"thread": thread(b)}]),
+                     severity=ANY),
+            cleared(ANY, "process-exit"),
+        ],
+    )
+
+
+def test_pi_waiter_after(agent, start_steps):
+    w = start_steps("pi")
+    owner = w.do("owner lock A")
+    w.dies("owner return")
+    b = w.blocks("waiter lock A")
+    start = int(b["lock"], 16)
+    assert not start <= int(b["futex"], 16) < start + 40, "libc parks it elsewhere"
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, type="pi-mutex")
+    reason = agent.reason("return")
+    found = orphaned(owner, [held], reason, [waiter(b, op=ANY)])
+    if agent.rung("futex") != "switch":
+        # This hook also sees the call that fails before libc parks the thread.
+        held["proof"] = one_of("owner-word", "waiter")
+        found = one_of(found, orphaned(owner, [held], reason, [], severity="warning"))
+    expect_orphans(
+        agent,
+        w,
+        [
+            found,
+            stuck(b, held, owner, reason, {"op": ANY}),
+        ],
+    )
+
+
+# (8)
+@pytest.mark.parametrize("program, kind",
+                         [("lock_steps", "rwlock"), ("lock_cxx", "std-shared-mutex")])
+def test_rwlock_reader_and_writer_wait(agent, start_steps, program, kind):
+    w = start_steps(kind, program=program)
+    owner = w.do("owner lock A")
+    b = w.blocks("writer lock A")
+    c = w.blocks("reader read A")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"], count=2)
+    held = lock(owner, type="rwlock", kind=ABSENT)
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b, **BITSET), waiter(c, **BITSET)]),
+            any_order(stuck(e, held, owner, reason, BITSET) for e in (b, c)),
+        ],
+    )
+
+
+def sigcancel(target):
+    """pthread_cancel of a thread that sits in a cancellation point sends a signal."""
+    return {
+        "kind": "thread-signal",
+        "severity": "info",
+        "signal": {"name": "SIGCANCEL", "call": "tgkill", "fatal": False},
+        "process": process(target),
+        "thread": {"tid": target["tid"]},
+        "sender": {"process": {"pid": target["pid"]}},
+    }
+
+
+# (9)
+def test_cancel_in_cond_wait_waiter_after(agent, start_steps):
+    w = start_steps("normal")
+    w.do("owner lock A")
+    owner = w.blocks("owner wait A")
+    assert w.show()[:3] == [0, 0, 0]
+    w.dies("cancel owner A")
+    assert w.show()[2] == owner["ns_tid"], "it took the lock again"
+    b = w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, proof="waiter")
+    reason = agent.reason("cancel")
+    expect_orphans(
+        agent,
+        w,
+        [
+            sigcancel(owner),
+            orphaned(owner, [held], reason, [waiter(b)]),
+            stuck(b, held, owner, reason),
+        ],
+    )
+
+
+def test_cancel_in_cond_wait_waiter_before(agent, start_steps):
+    w = start_steps("normal")
+    w.do("owner lock A")
+    owner = w.blocks("owner wait A")
+    w.do("other lock A")
+    w.do("cancel owner A", "blocked")  # behind the other
+    b = w.blocks("waiter lock A")
+    w.do("other unlock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    assert w.show()[2] == owner["ns_tid"]
+    held = lock(owner)
+    reason = agent.reason("cancel")
+    expect_orphans(
+        agent,
+        w,
+        [
+            sigcancel(owner),
+            orphaned(owner, [held], reason, [waiter(b)]),
+            stuck(b, held, owner, reason),
+        ],
+    )
+
+
+# (10) (11)
+@pytest.mark.parametrize(
+    "end, exits",
+    [
+        ("pthread-exit", {"reason": "return"}),
+        ("raw", {"reason": "raw-exit", "code": 7}),
+        ("seccomp", {"reason": "seccomp", "signal": "SIGSYS"}),
+    ],
+)
+def test_ways_to_end(agent, start_steps, end, exits):
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies(f"owner {end}")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner)
+    reason = agent.reason(exits["reason"])
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], {**exits, "reason": reason}, [waiter(b)]),
+            stuck(b, held, owner, reason),
+        ],
+    )
+
+
+def shared_id(path, event):
+    """The id of a lock in a file, the same for all that map it."""
+    st = os.stat(path)
+    return f"{st.st_dev}:{st.st_ino}:{event['offset']}"
+
+
+def settle_shared(agent):
+    """Where a waiter blocks, the kernel may be too busy to say in which mapping. The next look at
+    all blocked threads makes up for it: an owner that dies before that may stay unknown."""
+    agent.wait_sweeps(2)
+
+
+# (12) (13)
+@pytest.mark.parametrize(
+    "end, owner_ns, waiter_ns",
+    [
+        ("SIGKILL", False, False),
+        ("SIGKILL", True, True),
+        ("exit", False, False),
+        ("return", False, False),
+        ("return", True, False),
+        ("return", True, True),
+    ],
+)
+def test_shared_between_processes(agent, start_steps, tmp_path, end, owner_ns, waiter_ns):
+    path = tmp_path / "shared"
+    ours = start_steps("init", path, "normal", "normal", pid_ns=owner_ns)
+    theirs = start_steps("join", path, "normal", "normal", pid_ns=waiter_ns)
+    # The second lock: its offset is not 0.
+    owner = ours.do("owner lock B")
+    b = theirs.blocks("waiter lock B")
+    assert b["words"][2] == owner["ns_tid"], "it is one lock"
+    assert b["lock"] != owner["lock"], "mapped at another address"
+    settle_shared(agent)
+    if end == "SIGKILL":
+        os.kill(owner["pid"], signal.SIGKILL)
+        exits = {"reason": "process-killed", "signal": "SIGKILL"}
+    elif end == "exit":
+        ours.go("owner exit")
+        exits = {"reason": "process-exit"}
+    else:
+        ours.dies("owner return")
+        exits = {"reason": agent.reason("return")}
+    if end != "return" and agent.rung("exit") == "late":
+        pytest.skip("after the memory of a whole process is gone, nobody can tell its shared locks")
+    agent.wait_for(kind="orphan-wait", pid=b["pid"])
+    held = lock(owner, shared=True, id=shared_id(path, owner))
+    expect_orphans(
+        agent,
+        [ours, theirs],
+        [
+            orphaned(owner, [held], exits, [{**waiter(b), "process": process(b)}]),
+            stuck(b, {**held, "address": address(b["lock"])}, owner, exits["reason"]),
+        ],
+    )
+
+
+def test_shared_anonymous_memory(agent, start_steps):
+    w = start_steps("anonymous", "normal")
+    w.do("child fork")
+    owner = w.do("child lock A")
+    b = w.blocks("waiter lock A")
+    settle_shared(agent)
+    os.kill(owner["pid"], signal.SIGKILL)
+    if agent.rung("exit") == "late":
+        pytest.skip("after the memory of a whole process is gone, nobody can tell its shared locks")
+    agent.wait_for(kind="orphan-wait", pid=b["pid"])
+    held = lock(owner, shared=True, id=matching(r"^\d+:\d+:\d+$"))
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], "process-killed", [{**waiter(b), "process": process(b)}]),
+            stuck(b, held, owner, "process-killed"),
+        ],
+    )
+
+
+def test_shared_robust(agent, start_steps, tmp_path):
+    path = tmp_path / "shared"
+    ours = start_steps("init", path, "robust")
+    theirs = start_steps("join", path, "robust")
+    owner = ours.do("owner lock A")
+    theirs.blocks("waiter lock A")
+    os.kill(owner["pid"], signal.SIGKILL)
+    theirs.then("waiter lock A", 130)
+    # Recovered at once, and so perhaps before the second is over after which it would be said.
+    agent.wait_sweeps(3)
+    agent.stop()
+    said = agent.alerts_of(*ours.pids, *theirs.pids)
+    if said:
+        held = lock(owner, type="robust-mutex", robust=True, shared=True, proof="robust-list")
+        expect_orphans(
+            agent,
+            [ours, theirs],
+            [
+                orphaned(owner, [held], "process-killed", ANY, severity="warning"),
+                cleared(ANY, "recovered"),
+            ],
+        )
+
+
+# (13)
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_inside_a_pid_namespace(agent, start_steps, order):
+    w = start_steps("normal", pid_ns=True)
+    owner = w.do("owner lock A")
+    assert owner["ns_tid"] != owner["tid"] and owner["ns_pid"] == 1
+    if order == "before":
+        b = w.blocks("waiter lock A")
+        w.dies("owner return")
+    else:
+        w.dies("owner return")
+        b = w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, proof="owner-word" if order == "before" else "waiter")
+    reason = agent.reason("return")
+    inside = {
+        "pid": owner["pid"],
+        "ns_pid": 1,
+        "pid_ns": os.stat(f"/proc/{owner['pid']}/ns/pid").st_ino,
+    }
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b)], process=inside),
+            stuck(b, held, owner, reason, process=inside),
+        ],
+    )
+
+
+# (14)
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_main_thread_is_gone(agent, start_steps, order):
+    w = start_steps("leader", "normal")
+    w.dies("leader return")
+    owner = w.do("owner lock A")
+    if order == "before":
+        b = w.blocks("waiter lock A")
+        w.dies("owner return")
+    else:
+        w.dies("owner return")
+        b = w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, proof="owner-word" if order == "before" else "waiter")
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b)]),
+            stuck(b, held, owner, reason),
+        ],
+    )
+
+
+@pytest.mark.parametrize("order", ["before", "after"])
+def test_main_thread_is_the_owner(agent, start_steps, order):
+    w = start_steps("leader", "normal")
+    owner = w.do("leader lock A")
+    assert owner["tid"] == owner["pid"]
+    if order == "before":
+        b = w.blocks("waiter lock A")
+        w.dies("leader return")
+    else:
+        w.dies("leader return")
+        b = w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, proof="owner-word" if order == "before" else "waiter")
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b)]),
+            stuck(b, held, owner, reason),
+        ],
+    )
+
+
+# (16): musl's own thread end puts its mark in place of the TID.
+@pytest.mark.parametrize("kind", ["recursive", "errorcheck"])
+def test_musl_ordinary_end_waiter_before(agent, start_steps, kind):
+    w = start_steps(kind, program="musl_steps")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner return")
+    assert w.show()[1] == 0xC0000000, "died, and somebody waits"
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    # The mark names nobody: the owner is known because the waiter waited for it before.
+    held = lock(owner, kind=kind, libc="musl", proof="owner-died", owner_tid=ANY, recursion=ANY)
+    if kind != "recursive":
+        held["recursion"] = ABSENT
+    held["owner_tid"] = one_of(owner["ns_tid"], ABSENT)
+    reason = one_of("return", "unknown")
+    expect_orphans(
+        agent,
+        w,
+        [
+            # musl wakes the waiter, which finds the mark and sleeps again: it may be seen awake.
+            one_of(
+                orphaned(owner, [held], reason, [waiter(b)]),
+                orphaned(owner, [held], reason, [], severity="warning"),
+            ),
+            stuck(b, held, owner, reason),
+        ],
+    )
+
+
+def test_musl_ordinary_end_waiter_after(agent, start_steps):
+    w = start_steps("recursive", program="musl_steps")
+    owner = w.do("owner lock A")
+    w.dies("owner return")
+    assert w.show()[1] == 0x40000000
+    b = w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, kind="recursive", libc="musl", proof="owner-died", owner_tid=ABSENT,
+                recursion=ANY)
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], {"reason": "unknown"}, [waiter(b)], thread=ABSENT),
+            stuck(b, held, ABSENT, "unknown"),
+        ],
+    )
+
+
+# (17)
+def test_two_locks_one_alert(agent, start_steps):
+    w = start_steps("normal", "errorcheck")
+    w.do("owner lock A")
+    owner = w.do("owner lock B")
+    a = w.blocks("first lock A")
+    b = w.blocks("second lock B")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"], count=2)
+    held_a = lock(a, owner)
+    held_b = lock(b, owner, kind="errorcheck")
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held_a, held_b], reason, [waiter(a), waiter(b)]),
+            any_order([stuck(a, held_a, owner, reason), stuck(b, held_b, owner, reason)]),
+        ],
+    )
+
+
+def test_second_lock_found_later(agent, start_steps):
+    w = start_steps("normal", "normal")
+    w.do("owner lock A")
+    owner = w.do("owner lock B")
+    a = w.blocks("first lock A")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    b = w.blocks("second lock B")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"], count=2)
+    held_a = lock(a, owner)
+    held_b = lock(b, owner, proof="waiter")
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held_a], reason, [waiter(a)]),
+            stuck(a, held_a, owner, reason),
+            orphaned(owner, [held_b], reason, [waiter(b)]),
+            stuck(b, held_b, owner, reason),
+        ],
+    )
+
+
+# (18)
+def test_handed_over_and_awaited(agent, start_steps):
+    w = start_steps("normal")
+    w.do("first lock A")
+    owner = w.blocks("owner lock A")
+    w.do("first unlock A")
+    w.then("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner)
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b)]),
+            stuck(b, held, owner, reason),
+        ],
+    )
+
+
+def test_handed_over_and_nobody_waits(agent, start_steps):
+    """The lock that a thread last waited for is looked at when it ends, waiters or not."""
+    w = start_steps("normal")
+    w.do("first lock A")
+    owner = w.blocks("owner lock A")
+    w.do("first unlock A")
+    w.then("owner lock A")
+    w.dies("owner return")
+    agent.wait_for(kind="lock-orphaned", pid=owner["pid"])
+    b = w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner)
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [], severity="warning"),
+            stuck(b, held, owner, reason),
+        ],
+    )
+
+
+def unseen(owner):
+    """A dead thread of which only the number in the lock is known."""
+    return one_of(
+        {"tid": owner["tid"], "name": ABSENT},
+        {"ns_tid": owner["ns_tid"], "tid": ABSENT, "name": ABSENT},
+    )
+
+
+# (19)
+@pytest.mark.parametrize("kind", ["normal", "recursive", "rwlock", "musl recursive"])
+@pytest.mark.parametrize("waiter_is", ["older", "newer"])
+def test_orphan_older_than_the_agent(start_agent, start_steps, kind, waiter_is):
+    w, owner, looks, wait, end, _ = start_kind(start_steps, kind)
+    if waiter_is == "older":
+        b = w.blocks("waiter lock A")
+        w.dies(f"owner {end}")
+        agent = start_agent()
+        wait = {**wait, "since": ABSENT}
+    else:
+        w.dies(f"owner {end}")
+        agent = start_agent()
+        b = w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, **looks, proof="waiter")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], {"reason": "unknown"}, [waiter(b, **wait)],
+                     thread=unseen(owner)),
+            stuck(b, held, unseen(owner), "unknown", wait),
+        ],
+    )
+
+
+def test_owner_dies_after_the_agent_came_waiter_is_older(start_agent, start_steps):
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    agent = start_agent()
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, proof=one_of("owner-word", "waiter"))
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b)]),
+            stuck(b, held, owner, reason),
+        ],
+    )
+
+
+# (20)
+def test_fork_child_stuck_on_inherited_lock(agent, start_steps):
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    w.do("child fork")
+    b = w.blocks("child lock A")
+    assert b["pid"] != owner["pid"] and b["words"][2] == owner["ns_tid"]
+    agent.wait_for(kind="orphan-wait", pid=b["pid"])
+    held = lock(b, owner, proof="waiter")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(b, [held], {"reason": "fork"}, [waiter(b)], thread=ABSENT),
+            stuck(b, held, ABSENT, "fork"),
+        ],
+    )
+
+
+# (21)
+def test_timed_waiter_and_foreign_unlock(agent, start_steps):
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter timed A 3600")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    w.do("other unlock A")
+    w.then("waiter timed A 3600")
+    agent.wait_for(kind="orphan-cleared", pid=owner["pid"])
+    held = lock(owner)
+    reason = agent.reason("return")
+    timed = {**BITSET, "timeout_ns": between(3590 * 10**9, 3600 * 10**9)}
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b, **timed)], severity="warning"),
+            stuck(b, held, owner, reason, timed, severity="warning"),
+            cleared({"address": address(owner["lock"])}, "foreign-unlock"),
+        ],
+    )
+
+
+def test_timed_waiter_then_one_for_ever(agent, start_steps):
+    """That it got worse is told by the severity of the second orphan-wait."""
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("timed timed A 3600")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    c = w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"], count=2)
+    held = lock(owner)
+    reason = agent.reason("return")
+    timed = {**BITSET, "timeout_ns": ANY}
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b, **timed)], severity="warning"),
+            stuck(b, held, owner, reason, timed, severity="warning"),
+            stuck(c, held, owner, reason),
+        ],
+    )
+
+
+def test_waiter_that_gave_up_is_not_stuck(agent, start_steps):
+    """A timed wait that ends leaves no event. That it was waited for once is enough to know the
+    lock, but nobody may be said to be stuck because of a wait that is over."""
+    w = start_steps("normal", "normal")
+    owner = w.do("owner lock A")
+    w.blocks("waiter timed A 1")
+    w.then("waiter timed A 1", 110)  # ETIMEDOUT
+    w.do("other lock B")
+    w.blocks("waiter lock B")
+    w.dies("owner return")
+    agent.wait_for(kind="lock-orphaned", pid=owner["pid"])
+    agent.wait_sweeps(3)
+    expect_orphans(
+        agent,
+        w,
+        [orphaned(owner, [lock(owner)], agent.reason("return"), [], severity="warning")],
+    )
+
+
+@pytest.mark.parametrize(
+    "how, step", [("process-exit", "end"), ("process-exit", "SIGKILL"), ("exec", "waker exec")]
+)
+def test_orphan_ends_with_its_process(agent, start_steps, how, step):
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    if step == "SIGKILL":
+        os.kill(w.pid, signal.SIGKILL)
+    else:
+        w.go(step)
+    agent.wait_for(kind="orphan-cleared", pid=owner["pid"])
+    held = lock(owner)
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b)]),
+            stuck(b, held, owner, reason),
+            cleared({"address": address(owner["lock"])}, how),
+        ],
+    )

@@ -1,0 +1,194 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "model.h"
+
+static struct owner_key key_of(uint32_t tgid, uint32_t exec_id, uint64_t start_ns, uint32_t ns_tid)
+{
+	struct owner_key key = { .ns_tid = ns_tid };
+
+	key.proc.tgid = tgid;
+	key.proc.exec_id = exec_id;
+	key.proc.start_ns = start_ns;
+	return key;
+}
+
+/* Returns whether one was evicted. */
+static bool dead_add(struct model *model, struct owner_key key, const char *name,
+		     struct owner_key *evicted)
+{
+	struct thread_info thread = { .tid = key.ns_tid, .ns_tid = key.ns_tid };
+	struct exit_info end = { .reason = EXIT_RETURN, .time_ns = key.ns_tid };
+	bool evicting;
+
+	strncpy(thread.name, name, NAME_BYTES);
+	assert_int_equal(model_dead_add(model, &key, &thread, &end, &evicting, evicted), 0);
+	return evicting;
+}
+
+static void dead_is_found_by_its_whole_key(void **state)
+{
+	struct owner_key key = key_of(10, 1, 100, 12), other, evicted;
+	struct model model;
+	const struct dead *dead;
+
+	(void)state;
+	model_init(&model, 8);
+	assert_false(dead_add(&model, key, "worker", &evicted));
+	dead = model_dead(&model, &key);
+	assert_non_null(dead);
+	assert_string_equal(dead->thread.name, "worker");
+	assert_int_equal(dead->exit.reason, EXIT_RETURN);
+
+	other = key_of(10, 2, 100, 12); /* after an exec */
+	assert_null(model_dead(&model, &other));
+	other = key_of(10, 1, 101, 12); /* another process of that number */
+	assert_null(model_dead(&model, &other));
+	other = key_of(10, 1, 100, 13);
+	assert_null(model_dead(&model, &other));
+	model_clear(&model);
+}
+
+static void number_used_again_replaces(void **state)
+{
+	struct owner_key key = key_of(10, 1, 100, 12), evicted;
+	struct model model;
+
+	(void)state;
+	model_init(&model, 8);
+	dead_add(&model, key, "first", &evicted);
+	dead_add(&model, key, "second", &evicted);
+	assert_int_equal(model.n_dead, 1);
+	assert_string_equal(model_dead(&model, &key)->thread.name, "second");
+	model_clear(&model);
+}
+
+static void oldest_goes_at_the_limit(void **state)
+{
+	struct owner_key first = key_of(10, 1, 100, 1), evicted;
+	struct model model;
+	uint32_t tid;
+
+	(void)state;
+	model_init(&model, 3);
+	for (tid = 1; tid <= 3; tid++)
+		assert_false(dead_add(&model, key_of(10, 1, 100, tid), "t", &evicted));
+	assert_true(dead_add(&model, key_of(20, 1, 200, 4), "t", &evicted));
+	assert_memory_equal(&evicted, &first, sizeof(first));
+	assert_null(model_dead(&model, &first));
+	assert_int_equal(model.n_dead, 3);
+	model_clear(&model);
+	assert_int_equal(model.n_dead, 0);
+}
+
+static void count_removed(void *context, const struct owner_key *key)
+{
+	uint32_t *seen = context;
+
+	*seen |= 1u << key->ns_tid;
+}
+
+static void process_takes_its_dead_and_no_others(void **state)
+{
+	struct owner_key kept = key_of(10, 2, 100, 3), gone = key_of(10, 1, 100, 0), evicted;
+	struct model model;
+	uint32_t seen = 0;
+
+	(void)state;
+	model_init(&model, 16);
+	dead_add(&model, key_of(10, 1, 100, 1), "a", &evicted);
+	dead_add(&model, key_of(10, 1, 100, 2), "b", &evicted);
+	dead_add(&model, kept, "c", &evicted);
+	dead_add(&model, key_of(11, 1, 100, 4), "d", &evicted);
+	model_process_gone(&model, &gone.proc, count_removed, &seen);
+	assert_int_equal(seen, 1u << 1 | 1u << 2);
+	assert_int_equal(model.n_dead, 2);
+	assert_non_null(model_dead(&model, &kept));
+	seen = 0;
+	model_process_gone(&model, &gone.proc, count_removed, &seen);
+	assert_int_equal(seen, 0);
+	model_clear(&model);
+}
+
+static void places(void **state)
+{
+	struct place a = { .proc = { .tgid = 1, .start_ns = 5 }, .address = 0x1000 }, b = a;
+
+	(void)state;
+	assert_true(place_equal(&a, &b));
+	b.address = 0x1004;
+	assert_false(place_equal(&a, &b));
+	b = a;
+	b.proc.exec_id = 1;
+	assert_false(place_equal(&a, &b));
+
+	/* One shared lock, mapped at two addresses in two processes. */
+	a.shared = (struct shared_place){ .device = 1, .inode = 2, .offset = 64 };
+	b = (struct place){ .proc = { .tgid = 9 }, .address = 0x9000, .shared = a.shared };
+	assert_true(place_equal(&a, &b));
+	b.shared.offset = 128;
+	assert_false(place_equal(&a, &b));
+	/* A private lock at the address of a shared one is another lock. */
+	b = a;
+	b.shared.inode = 0;
+	assert_false(place_equal(&a, &b));
+}
+
+static void orphans_are_told_by_place_and_owner(void **state)
+{
+	struct orphan template = { .place = { .proc = { .tgid = 1 }, .address = 0x10 },
+				   .owner_ns_tid = 7 };
+	struct orphan *orphan;
+	struct model model;
+
+	(void)state;
+	model_init(&model, 1);
+	orphan = model_orphan_open(&model, &template);
+	assert_non_null(orphan);
+	assert_ptr_equal(model_orphan(&model, &template.place, 7), orphan);
+	assert_null(model_orphan(&model, &template.place, 8));
+	template.place.address = 0x20;
+	assert_null(model_orphan(&model, &template.place, 7));
+	assert_int_equal(model.n_orphans, 1);
+	model_orphan_close(&model, orphan);
+	assert_int_equal(model.n_orphans, 0);
+	model_clear(&model);
+}
+
+static void each_waiter_is_new_once(void **state)
+{
+	struct orphan template = { .owner_ns_tid = 7 }, *orphan;
+	struct model model;
+
+	(void)state;
+	model_init(&model, 1);
+	orphan = model_orphan_open(&model, &template);
+	assert_false(model_waiter_said(orphan, 20, 1));
+	assert_true(model_waiter_new(orphan, 20, 1));
+	assert_true(model_waiter_said(orphan, 20, 1));
+	assert_false(model_waiter_new(orphan, 20, 1));
+	assert_true(model_waiter_new(orphan, 20, 2)); /* another thread of that number */
+	assert_true(model_waiter_new(orphan, 21, 1));
+	model_clear(&model);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(dead_is_found_by_its_whole_key),
+		cmocka_unit_test(number_used_again_replaces),
+		cmocka_unit_test(oldest_goes_at_the_limit),
+		cmocka_unit_test(process_takes_its_dead_and_no_others),
+		cmocka_unit_test(places),
+		cmocka_unit_test(orphans_are_told_by_place_and_owner),
+		cmocka_unit_test(each_waiter_is_new_once),
+	};
+
+	return cmocka_run_group_tests_name("model", tests, NULL, NULL);
+}

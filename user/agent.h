@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the parts of the running agent share. watch.c owns it; the parts borrow it. */
+#ifndef DEADHOLD_AGENT_H
+#define DEADHOLD_AGENT_H
+
+#include "hooks.h"
+#include "host.h"
+#include "model.h"
+#include "options.h"
+#include "processes.h"
+#include "reader.h"
+#include "stream.h"
+
+/* Cases that were looked into and not said, by why; for the summary. */
+struct unsaid {
+	uint64_t vanished;  /* no orphan any more when read again */
+	uint64_t ambiguous; /* a shared lock: a living thread elsewhere has the owner's number */
+	uint64_t unread;    /* the memory could not be read */
+};
+
+struct agent {
+	const struct options *options;
+	struct run run;
+	uint64_t tick_ns;	  /* of /proc's clock ticks */
+	uint64_t started_ns;	  /* CLOCK_MONOTONIC */
+	uint64_t started_boot_ns; /* the same on the clock of start_ns */
+	struct hooks *hooks;
+	struct reader *reader;
+	struct stream stream;
+	struct model model;
+	struct processes *processes;
+	struct signals *signals;
+	struct cases *cases;
+	struct sweep *sweep;
+	struct unsaid unsaid;
+	uint64_t reader_failures; /* no reader could be started */
+	uint64_t evicted;	  /* dead threads that made room for later ones */
+	uint64_t orphan_number;
+	size_t blocked_at_start;
+};
+
+#endif

@@ -1,0 +1,174 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "alert.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const char *const kind_names[ALERT_KINDS] = {
+	[ALERT_READY] = "ready",
+	[ALERT_LOCK_ORPHANED] = "lock-orphaned",
+	[ALERT_ORPHAN_WAIT] = "orphan-wait",
+	[ALERT_ORPHAN_CLEARED] = "orphan-cleared",
+	[ALERT_THREAD_SIGNAL] = "thread-signal",
+	[ALERT_TID_KILL] = "tid-kill",
+	[ALERT_NOISE] = "noise",
+	[ALERT_LOSS] = "loss",
+	[ALERT_SUMMARY] = "summary",
+};
+
+static const char *const severity_names[] = {
+	[SEVERITY_INFO] = "info",
+	[SEVERITY_WARNING] = "warning",
+	[SEVERITY_CRITICAL] = "critical",
+};
+
+static const char *const exit_reason_names[EXIT_REASONS] = {
+	[EXIT_UNKNOWN] = "unknown",
+	[EXIT_RETURN] = "return",
+	[EXIT_CANCEL] = "cancel",
+	[EXIT_RAW] = "raw-exit",
+	[EXIT_SECCOMP] = "seccomp",
+	[EXIT_EXEC] = "exec",
+	[EXIT_PROCESS_EXIT] = "process-exit",
+	[EXIT_PROCESS_KILLED] = "process-killed",
+	[EXIT_FORK] = "fork",
+};
+
+static const char *const lock_proof_names[PROOF_KINDS] = {
+	[PROOF_WAITER] = "waiter",
+	[PROOF_ROBUST_LIST] = "robust-list",
+	[PROOF_OWNER_WORD] = "owner-word",
+	[PROOF_OWNER_DIED] = "owner-died",
+};
+
+static const char *const lock_type_names[LOCK_TYPES] = {
+	[LOCK_MUTEX] = "mutex",
+	[LOCK_PI_MUTEX] = "pi-mutex",
+	[LOCK_ROBUST_MUTEX] = "robust-mutex",
+	[LOCK_RWLOCK] = "rwlock",
+	[LOCK_FUTEX] = "futex",
+};
+
+static const char *const lock_kind_names[LOCK_KINDS] = {
+	[LOCK_NORMAL] = "normal",
+	[LOCK_RECURSIVE] = "recursive",
+	[LOCK_ERRORCHECK] = "errorcheck",
+	[LOCK_ADAPTIVE] = "adaptive",
+};
+
+static const char *const libc_names[LIBCS] = {
+	[LIBC_GLIBC] = "glibc",
+	[LIBC_MUSL] = "musl",
+};
+
+static const char *const signal_call_names[SIGNAL_CALLS] = {
+	[CALL_TGKILL] = "tgkill",
+	[CALL_TKILL] = "tkill",
+	[CALL_RT_TGSIGQUEUEINFO] = "rt_tgsigqueueinfo",
+	[CALL_PIDFD_SEND_SIGNAL] = "pidfd_send_signal",
+	[CALL_KILL] = "kill",
+	[CALL_RT_SIGQUEUEINFO] = "rt_sigqueueinfo",
+	[CALL_TIMER] = "timer",
+	[CALL_KERNEL] = "kernel",
+};
+
+static const char *const signal_result_names[SIGNAL_RESULTS] = {
+	[RESULT_QUEUED] = "queued",
+	[RESULT_IGNORED] = "ignored",
+	[RESULT_ALREADY_PENDING] = "already-pending",
+	[RESULT_FAILED] = "failed",
+	[RESULT_PROBED] = "probed",
+};
+
+static const char *const cleared_how_names[CLEARED_HOWS] = {
+	[CLEARED_FOREIGN_UNLOCK] = "foreign-unlock",
+	[CLEARED_RECOVERED] = "recovered",
+	[CLEARED_PROCESS_EXIT] = "process-exit",
+	[CLEARED_EXEC] = "exec",
+	[CLEARED_GONE] = "gone",
+};
+
+#define ARRAY_SIZE(array)     (sizeof(array) / sizeof((array)[0]))
+#define NAME_OF(names, value) ((unsigned int)(value) < ARRAY_SIZE(names) ? (names)[value] : NULL)
+
+const char *alert_kind_name(enum alert_kind kind)
+{
+	return NAME_OF(kind_names, kind);
+}
+
+const char *severity_name(enum severity severity)
+{
+	return NAME_OF(severity_names, severity);
+}
+
+const char *exit_reason_name(enum exit_reason reason)
+{
+	return NAME_OF(exit_reason_names, reason);
+}
+
+const char *lock_proof_name(enum lock_proof proof)
+{
+	return NAME_OF(lock_proof_names, proof);
+}
+
+const char *lock_type_name(enum lock_type type)
+{
+	return NAME_OF(lock_type_names, type);
+}
+
+const char *lock_kind_name(enum lock_kind kind)
+{
+	return NAME_OF(lock_kind_names, kind);
+}
+
+const char *libc_name(enum lock_libc libc)
+{
+	return NAME_OF(libc_names, libc);
+}
+
+const char *signal_call_name(enum signal_call call)
+{
+	return NAME_OF(signal_call_names, call);
+}
+
+const char *signal_result_name(enum signal_result result)
+{
+	return NAME_OF(signal_result_names, result);
+}
+
+const char *cleared_how_name(enum cleared_how how)
+{
+	return NAME_OF(cleared_how_names, how);
+}
+
+int alert_kind_parse(const char *name)
+{
+	for (int kind = 0; kind < ALERT_KINDS; kind++)
+		if (!strcmp(name, kind_names[kind]))
+			return kind;
+	return -EINVAL;
+}
+
+bool lock_is_robust(const struct lock_info *lock)
+{
+	return lock->robust || lock->type == LOCK_ROBUST_MUTEX;
+}
+
+bool alert_hangs(const struct alert *alert, const struct wait_info *wait)
+{
+	if (wait->has_timeout)
+		return false;
+	for (size_t i = 0; i < alert->n_locks; i++)
+		if (!lock_is_robust(&alert->locks[i]))
+			return true;
+	return alert->n_locks == 0;
+}
+
+uint64_t pairs_sum(const struct pair *pairs, size_t n)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < n; i++)
+		sum += pairs[i].count;
+	return sum;
+}

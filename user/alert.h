@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * An alert: one claim about somebody's production system, as plain data.
+ *
+ * The contract is docs/alerts.md. detect builds alerts, text.c and json.c print them; nothing here
+ * does I/O. A member that is unknown says so (its has_* flag is false, its string is empty, its
+ * number is the stated "unknown" value) and is then absent from the output: no made-up values.
+ *
+ * Strings from watched programs are raw bytes here. The formatters escape them, nobody else.
+ */
+#ifndef DEADHOLD_ALERT_H
+#define DEADHOLD_ALERT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#define NAME_BYTES	   16 /* TASK_COMM_LEN */
+#define USER_BYTES	   32 /* the longest that useradd makes */
+#define CONTAINER_ID_BYTES 64
+#define PATH_BYTES	   512
+#define DETAIL_BYTES	   256
+
+enum alert_kind {
+	ALERT_READY,
+	ALERT_LOCK_ORPHANED,
+	ALERT_ORPHAN_WAIT,
+	ALERT_ORPHAN_CLEARED,
+	ALERT_THREAD_SIGNAL,
+	ALERT_TID_KILL,
+	ALERT_NOISE,
+	ALERT_LOSS,
+	ALERT_SUMMARY,
+	ALERT_KINDS,
+};
+
+enum severity { SEVERITY_INFO, SEVERITY_WARNING, SEVERITY_CRITICAL };
+
+/* A process. pid 0: no process is known, the whole object is absent. */
+struct process_info {
+	int32_t pid;
+	int32_t ppid;		   /* 0: unknown (or the agent's namespace does not see it) */
+	int32_t ns_pid;		   /* its own PID namespace's number; 0: unknown */
+	uint32_t pid_ns;	   /* inode of its PID namespace; 0: unknown */
+	uint64_t start_ticks;	   /* clock ticks since boot, as in /proc/PID/stat; 0: unknown */
+	int64_t uid;		   /* -1: unknown */
+	char user[USER_BYTES + 1]; /* empty: unknown */
+	char comm[NAME_BYTES + 1];
+	char exe[PATH_BYTES];			   /* empty: unknown */
+	char cgroup[PATH_BYTES];		   /* empty: unknown */
+	char container_id[CONTAINER_ID_BYTES + 1]; /* empty: in none, or unknown */
+	char unit[DETAIL_BYTES];		   /* systemd unit; empty: in none, or unknown */
+	char cmdline[DETAIL_BYTES]; /* empty: unknown or not asked for; NULs already made spaces */
+};
+
+/* A thread. tid 0 with ns_tid 0: no thread is known, the whole object is absent. */
+struct thread_info {
+	int32_t tid;	      /* 0: only the number in its own namespace is known */
+	int32_t ns_tid;	      /* 0: unknown */
+	uint64_t start_ticks; /* 0: unknown */
+	char name[NAME_BYTES + 1];
+};
+
+enum exit_reason {
+	EXIT_UNKNOWN,
+	EXIT_RETURN,
+	EXIT_CANCEL,
+	EXIT_RAW,
+	EXIT_SECCOMP,
+	EXIT_EXEC,
+	EXIT_PROCESS_EXIT,
+	EXIT_PROCESS_KILLED,
+	EXIT_FORK,
+	EXIT_REASONS,
+};
+
+struct exit_info {
+	enum exit_reason reason;
+	bool has_code; /* code: the argument of exit(2), 0 to 255 */
+	int32_t code;
+	int32_t signal;	  /* the signal that ended it; 0: none */
+	uint64_t time_ns; /* CLOCK_MONOTONIC; 0: unknown */
+};
+
+enum lock_proof {
+	PROOF_WAITER,
+	PROOF_ROBUST_LIST,
+	PROOF_OWNER_WORD,
+	PROOF_OWNER_DIED,
+	PROOF_KINDS,
+};
+
+enum lock_type {
+	LOCK_MUTEX,
+	LOCK_PI_MUTEX,
+	LOCK_ROBUST_MUTEX,
+	LOCK_RWLOCK,
+	LOCK_FUTEX,
+	LOCK_TYPES
+};
+enum lock_kind {
+	LOCK_KIND_NONE, /* the type has no kinds, or it is unknown */
+	LOCK_NORMAL,
+	LOCK_RECURSIVE,
+	LOCK_ERRORCHECK,
+	LOCK_ADAPTIVE,
+	LOCK_KINDS,
+};
+enum lock_libc { LIBC_UNKNOWN, LIBC_GLIBC, LIBC_MUSL, LIBCS };
+
+struct lock_info {
+	uint64_t address; /* of the lock object, not of its futex word, in `process` of the alert */
+	enum lock_type type;
+	enum lock_kind kind;
+	enum lock_libc libc;
+	enum lock_proof proof;
+	bool shared; /* lies in a shared mapping */
+	bool robust;
+	uint32_t recursion; /* times held; 0: unknown or the type does not count */
+	int32_t owner_tid;  /* as the memory has it (the owner's own namespace); 0: unknown */
+	/* Identity of a shared lock; used only where shared is set. */
+	uint64_t device; /* as stat(2) gives it */
+	uint64_t inode;
+	uint64_t object_offset; /* bytes from the start of the mapped object */
+	/* The mapping it lies in. map_start 0: unknown. */
+	char map_path[PATH_BYTES]; /* empty: anonymous; "[heap]" and the like as the kernel says */
+	uint64_t map_start;
+	uint64_t map_offset;	   /* bytes into the file where the mapping starts */
+	char symbol[DETAIL_BYTES]; /* name, or name+0xN; empty: unknown */
+};
+
+/* A thread's wait. */
+struct wait_info {
+	const char *op;	     /* "FUTEX_WAIT", "FUTEX_WAIT_BITSET", "FUTEX_LOCK_PI", ... */
+	uint64_t since_ns;   /* CLOCK_MONOTONIC; 0: it began before anybody looked */
+	bool has_timeout;    /* false: it waits for ever */
+	uint64_t timeout_ns; /* the whole length of the wait that was asked for */
+};
+
+struct waiter_info {
+	struct process_info process; /* pid 0: the alert's own process */
+	struct thread_info thread;
+	size_t lock; /* which of the alert's locks, from 0 on */
+	struct wait_info wait;
+};
+
+enum signal_scope { SCOPE_THREAD, SCOPE_PROCESS };
+enum signal_call {
+	CALL_UNKNOWN,
+	CALL_TGKILL,
+	CALL_TKILL,
+	CALL_RT_TGSIGQUEUEINFO,
+	CALL_PIDFD_SEND_SIGNAL,
+	CALL_KILL,
+	CALL_RT_SIGQUEUEINFO,
+	CALL_TIMER,
+	CALL_KERNEL,
+	SIGNAL_CALLS,
+};
+enum signal_result {
+	RESULT_QUEUED,
+	RESULT_IGNORED,
+	RESULT_ALREADY_PENDING,
+	RESULT_FAILED,
+	RESULT_PROBED, /* signal 0 that found its target: nothing was sent */
+	SIGNAL_RESULTS,
+};
+
+struct signal_info {
+	int32_t number;	     /* 0 to 64 */
+	enum lock_libc libc; /* of the target process: it names the numbers 32 to 34 */
+	bool from_same_process;
+	enum signal_scope scope;
+	enum signal_call call;
+	bool has_code;
+	int32_t code; /* si_code */
+	enum signal_result result;
+	int32_t error; /* positive errno where result is RESULT_FAILED */
+	bool fatal;
+};
+
+enum cleared_how {
+	CLEARED_FOREIGN_UNLOCK,
+	CLEARED_RECOVERED,
+	CLEARED_PROCESS_EXIT,
+	CLEARED_EXEC,
+	CLEARED_GONE,
+	CLEARED_HOWS,
+};
+
+/* A name and a count or a name and a word, in the order in which they are to be printed. */
+struct pair {
+	const char *name;
+	uint64_t count;
+	const char *word; /* NULL: the count is meant */
+};
+
+/*
+ * One alert. Which members count is told by the kind, in docs/alerts.md. Arrays are borrowed: they
+ * live at least as long as the call that prints the alert.
+ */
+struct alert {
+	enum alert_kind kind;
+	enum severity severity;
+	uint64_t time_ns; /* CLOCK_MONOTONIC, of the event */
+
+	struct process_info process; /* target, dead owner's process, or waiter's process */
+	struct thread_info thread;   /* target, dead thread, or stuck thread */
+
+	/* lock-orphaned, orphan-wait, orphan-cleared */
+	char orphan_id[48];
+	struct exit_info exit;	  /* of the dead owner */
+	struct thread_info owner; /* orphan-wait: the dead owner */
+	const struct lock_info *locks;
+	size_t n_locks; /* orphan-wait and orphan-cleared: 1 */
+	const struct waiter_info *waiters;
+	size_t n_waiters;
+	struct wait_info wait; /* orphan-wait */
+	enum cleared_how how;
+
+	/* thread-signal, tid-kill; noise uses number, libc, from_same_process */
+	struct signal_info signal;
+	struct process_info sender_process;
+	struct thread_info sender_thread;
+
+	/* ready */
+	const char *version;
+	const char *kernel;
+	const struct pair *hooks; /* hook family → rung, or "none: why" */
+	size_t n_hooks;
+	uint64_t blocked_threads; /* looked at before ready */
+
+	/* noise */
+	uint64_t count;
+	double interval_s;
+
+	/* loss: places with counts; summary: kinds with counts */
+	const struct pair *counts;
+	size_t n_counts;
+	/* summary: what was lost in the whole run, and other figures of the run */
+	const struct pair *losses;
+	size_t n_losses;
+	const struct pair *figures;
+	size_t n_figures;
+	double run_time_s;
+
+	const char *missing; /* what could not be read and why; NULL: nothing is missing */
+};
+
+/* What every line of one run carries. Filled once at the start. */
+struct run {
+	char id[33];	  /* random, hex */
+	char boot_id[37]; /* /proc/sys/kernel/random/boot_id */
+	char host[65];
+	int64_t realtime_offset_ns; /* CLOCK_REALTIME − CLOCK_MONOTONIC, refreshed by the loop */
+	/*
+	 * CLOCK_REALTIME − CLOCK_BOOTTIME: start_ticks count from there. Taken once, so that a
+	 * process has the same start_time in every line. 0: unknown.
+	 */
+	int64_t boot_realtime_ns;
+	bool cmdline; /* print command lines */
+};
+
+/* Names as the contract has them; NULL for a value out of range. */
+const char *alert_kind_name(enum alert_kind kind);
+const char *severity_name(enum severity severity);
+const char *exit_reason_name(enum exit_reason reason);
+const char *lock_proof_name(enum lock_proof proof);
+const char *lock_type_name(enum lock_type type);
+const char *lock_kind_name(enum lock_kind kind);
+const char *libc_name(enum lock_libc libc);
+const char *signal_call_name(enum signal_call call);
+const char *signal_result_name(enum signal_result result);
+const char *cleared_how_name(enum cleared_how how);
+/* The kind of that name. Returns it, or -EINVAL. */
+int alert_kind_parse(const char *name);
+
+/* The next thread that locks it is told of the owner's death and can recover it. */
+bool lock_is_robust(const struct lock_info *lock);
+/* The wait can never end: it has no timeout, and not all of the alert's locks are robust. */
+bool alert_hangs(const struct alert *alert, const struct wait_info *wait);
+/* The counts of n pairs together. */
+uint64_t pairs_sum(const struct pair *pairs, size_t n);
+
+/*
+ * The text form: the message line, then indented lines for locks, waiters and what is missing; each
+ * ends with '\n'. Returns a malloc'd string and its length in *len, or NULL with errno (ENOMEM).
+ */
+char *alert_text(const struct alert *alert, const struct run *run, size_t *len);
+
+/*
+ * The message alone, without time, severity and newline: the JSON member "message". malloc'd, NULL
+ * with errno.
+ */
+char *alert_message(const struct alert *alert);
+
+/*
+ * The JSON form: one object, one line, '\n' at its end. seq is 1, 2, 3 … within a run; emitted_ns is
+ * CLOCK_REALTIME. Returns a malloc'd string and its length in *len, or NULL with errno. Never fails
+ * on hostile bytes: they are escaped.
+ */
+char *alert_json(const struct alert *alert, const struct run *run, uint64_t seq, int64_t emitted_ns,
+		 size_t *len);
+
+#endif

@@ -1,0 +1,1156 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+#include <utlist.h>
+
+#include "cases.h"
+#include "detect.h"
+
+/*
+ * An exit record is reserved just after the row by which a waiter finds the dead: a wait record that
+ * overtook it waits this long for the dead one's name.
+ */
+#define EXIT_GRACE_NS 100000000ull
+/* Shared locks of a process that ended count only if somebody outlives it by this. */
+#define OUTLIVE_NS 1000000000ull
+/* A claim without a taker is forgotten after this. */
+#define CLAIM_NS 10000000000ull
+
+/* One lock of a case. */
+struct found {
+	uint64_t word;
+	struct lock_state state;
+	enum lock_proof proof;
+	bool certain; /* the kernel saw it, whatever the memory says by now */
+	bool unread;  /* neither the kernel nor the reader could read it */
+	bool dropped;
+	struct place place;
+	struct lock_info info;
+};
+
+/* A thread that is stuck on one of the case's locks. */
+struct stuck_row {
+	struct task_row row;
+	size_t lock; /* index of found */
+	bool timed_known;
+	uint64_t timeout_ns;
+	uint64_t address, map_start; /* of a shared lock, in the thread's own process */
+};
+
+/* Threads of other processes that may wait for a shared lock: a limit, the sweep finds the rest. */
+#define NEIGHBOURS 64
+
+struct orphan_case {
+	struct cases *cases;
+	struct proc_key proc; /* through whose memory the locks are read */
+	struct process_info process;
+	struct thread_info owner;
+	struct exit_info exit;
+	uint32_t owner_ns_tid;
+	uint64_t time_ns;
+	size_t n_found, looked;
+	struct found *found;
+	size_t n_stuck;
+	struct stuck_row *stuck;
+	size_t n_neighbours, asked;
+	struct task_row *neighbour;
+	uint64_t owner_address; /* of the one shared lock in the dead process; 0: as read */
+	bool parked;		/* the waiter is given: it does not wait on the lock's own word */
+	const char *missing;
+	struct orphan_case *prev, *next;
+};
+
+/* A lock of a thread whose exit record has not come yet. */
+struct held {
+	struct ev_held ev;
+	struct held *prev, *next;
+};
+
+/* A wait whose dead owner is not known by name yet. */
+struct overtaken {
+	struct ev_wait_dead ev;
+	uint64_t due_ns;
+	struct overtaken *prev, *next;
+};
+
+/*
+ * A shared lock that a dying process left. It becomes an orphan when a waiter turns up, or when after
+ * a second some living process still maps it.
+ */
+struct claim {
+	struct shared_place shared;
+	struct lock_state state;
+	enum lock_proof proof;
+	struct process_info process;
+	struct thread_info owner;
+	struct exit_info exit;
+	struct proc_key proc;
+	uint64_t word;
+	uint64_t due_ns;
+	bool asked;
+	struct claim *prev, *next;
+};
+
+struct cases {
+	struct agent *agent;
+	struct orphan_case *open;
+	struct held *held;
+	struct overtaken *overtaken;
+	struct claim *claims;
+	size_t rereads; /* requests under way for open orphans and claims */
+};
+
+static void case_look(struct orphan_case *c);
+static void case_timeouts(struct orphan_case *c);
+
+struct cases *cases_new(struct agent *agent)
+{
+	struct cases *cases = calloc(1, sizeof(*cases));
+
+	if (cases)
+		cases->agent = agent;
+	return cases;
+}
+
+static void case_free(struct orphan_case *c)
+{
+	DL_DELETE(c->cases->open, c);
+	free(c->found);
+	free(c->stuck);
+	free(c->neighbour);
+	free(c);
+}
+
+void cases_free(struct cases *cases)
+{
+	struct held *held, *next_held;
+	struct overtaken *overtaken, *next_overtaken;
+	struct claim *claim, *next_claim;
+
+	if (!cases)
+		return;
+	while (cases->open)
+		case_free(cases->open);
+	DL_FOREACH_SAFE(cases->held, held, next_held)
+	{
+		free(held);
+	}
+	DL_FOREACH_SAFE(cases->overtaken, overtaken, next_overtaken)
+	{
+		free(overtaken);
+	}
+	DL_FOREACH_SAFE(cases->claims, claim, next_claim)
+	{
+		free(claim);
+	}
+	free(cases);
+}
+
+static struct orphan_case *case_new(struct cases *cases, const struct proc_key *proc,
+				    size_t n_found)
+{
+	struct orphan_case *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->found = calloc(n_found ?: 1, sizeof(*c->found));
+	if (!c->found) {
+		free(c);
+		return NULL;
+	}
+	c->cases = cases;
+	c->proc = *proc;
+	DL_APPEND(cases->open, c);
+	return c;
+}
+
+/* The same lock twice (robust list and candidate) counts once. */
+static void case_add(struct orphan_case *c, const struct ev_held *held)
+{
+	static const enum lock_proof proofs[] = {
+		[HELD_ROBUST_LIST] = PROOF_ROBUST_LIST,
+		[HELD_CANDIDATE] = PROOF_OWNER_WORD,
+		[HELD_OWNER_DIED] = PROOF_OWNER_DIED,
+		[HELD_UNREAD] = PROOF_OWNER_WORD,
+	};
+	struct found *found = &c->found[c->n_found];
+	size_t i;
+
+	for (i = 0; i < c->n_found; i++) {
+		if (c->found[i].state.address == held->lock.address)
+			return;
+	}
+	*found = (struct found){
+		.word = held->word,
+		.state = held->lock,
+		.proof = proofs[held->from],
+		.certain = held->from != HELD_UNREAD,
+		.unread = held->from == HELD_UNREAD,
+		.place = { .proc = held->proc, .address = held->lock.address },
+	};
+	c->n_found++;
+}
+
+/* ---- the memory of the locks ---- */
+
+static void found_map(struct found *found, const struct look_mapping *mapping)
+{
+	struct lock_info *info = &found->info;
+
+	if (!mapping->known)
+		return;
+	info->map_start = mapping->start;
+	info->map_offset = mapping->offset;
+	memcpy(info->map_path, mapping->path, sizeof(info->map_path));
+	memcpy(info->symbol, mapping->symbol, sizeof(info->symbol));
+	if (mapping->shared && mapping->inode) {
+		found->place.shared = (struct shared_place){
+			.device = mapping->device,
+			.inode = mapping->inode,
+			.offset = mapping->offset + found->state.address - mapping->start,
+		};
+		info->shared = true;
+		info->device = makedev(mapping->device >> 20, mapping->device & 0xfffff);
+		info->inode = mapping->inode;
+		info->object_offset = found->place.shared.offset;
+	}
+}
+
+/* What the memory says now. What the kernel saw at the exit stays true of that moment. */
+static void found_read(struct orphan_case *c, struct found *found, const struct lock_words *words)
+{
+	struct lock_state now;
+
+	if (!words->have_at)
+		return;
+	if (!lock_owner(found->state.layout, found->word, words, &now) ||
+	    !detect_left_by(&now, c->owner_ns_tid)) {
+		found->dropped = !found->certain;
+		c->cases->agent->unsaid.vanished += found->dropped;
+		return;
+	}
+	if (found->unread && !now.owner)
+		found->proof = PROOF_OWNER_DIED; /* libc's mark, not the thread's number */
+	found->state = now;
+	found->unread = false;
+}
+
+static void case_looked(void *context, const struct look *look, const struct look_answer *answer)
+{
+	struct orphan_case *c = context;
+	struct found *found;
+	enum lock_libc libc;
+	uint32_t i;
+
+	if (answer->error == -ECANCELED)
+		return; /* the agent is ending; cases_free() follows */
+	if (answer->error == -ETIMEDOUT)
+		c->missing = "the process's memory and mappings: reading them took too long";
+	else if (answer->error && answer->error != -ESRCH)
+		c->missing = "the process's memory and mappings could not be read";
+	else if (answer->error)
+		c->missing = "the process's mappings: it had ended";
+	if (!answer->error && look->want & LOOK_PROCESS)
+		processes_learn(c->cases->agent->processes, &c->proc, answer);
+	libc = processes_fill(c->cases->agent->processes, &c->proc, &c->process);
+	for (i = 0; i < look->n; i++) {
+		found = &c->found[c->looked + i];
+		if (!answer->error && i < answer->n)
+			found_read(c, found, &answer->at[i].words);
+		detect_lock(&found->info, &found->state, found->proof, libc);
+		if (!found->info.owner_tid)
+			found->info.owner_tid = c->owner_ns_tid;
+		if (!answer->error && i < answer->n)
+			found_map(found, &answer->at[i].mapping);
+	}
+	c->looked += look->n;
+	case_look(c);
+}
+
+/* ---- who is stuck on them ---- */
+
+static int stuck_add(struct orphan_case *c, const struct task_row *row, size_t lock)
+{
+	struct stuck_row *grown = reallocarray(c->stuck, c->n_stuck + 1, sizeof(*grown));
+
+	if (!grown)
+		return -ENOMEM;
+	c->stuck = grown;
+	c->stuck[c->n_stuck++] = (struct stuck_row){ .row = *row, .lock = lock };
+	return 0;
+}
+
+static void stuck_row(void *context, const struct task_row *row)
+{
+	struct orphan_case *c = context;
+	size_t i;
+
+	for (i = 0; i < c->n_found; i++) {
+		if (!c->found[i].dropped &&
+		    detect_waits_for(row, c->found[i].word, c->found[i].state.layout)) {
+			stuck_add(c, row, i);
+			return;
+		}
+	}
+}
+
+static bool case_is_shared(const struct orphan_case *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->n_found; i++) {
+		if (!c->found[i].dropped && c->found[i].place.shared.inode)
+			return true;
+	}
+	return false;
+}
+
+/* A thread of another process in a call that may be for a shared lock. */
+static void neighbour_row(void *context, const struct task_row *row)
+{
+	struct orphan_case *c = context;
+
+	if (row->task.proc.tgid == c->proc.tgid || row->op & FUTEX_OP_PRIVATE ||
+	    !detect_lock_call(row->op, row->val) || c->n_neighbours == NEIGHBOURS)
+		return;
+	if (!c->neighbour)
+		c->neighbour = calloc(NEIGHBOURS, sizeof(*c->neighbour));
+	if (c->neighbour)
+		c->neighbour[c->n_neighbours++] = *row;
+}
+
+/* Does this thread, whose futex word lies in this mapping, wait for one of the case's shared locks? */
+static struct found *neighbour_lock(struct orphan_case *c, const struct look_mapping *mapping,
+				    const struct task_row *row)
+{
+	uint64_t lock;
+	size_t i;
+
+	for (i = 0; i < c->n_found && mapping->known && mapping->shared; i++) {
+		const struct shared_place *place = &c->found[i].place.shared;
+		uint32_t layout = c->found[i].state.layout;
+
+		lock = mapping->start + place->offset - mapping->offset;
+		if (!c->found[i].dropped && place->inode && place->inode == mapping->inode &&
+		    place->device == mapping->device &&
+		    detect_waits_for(row, lock + lock_word_offset(layout), layout))
+			return &c->found[i];
+	}
+	return NULL;
+}
+
+static void neighbour_ask(struct orphan_case *c);
+
+static void neighbour_looked(void *context, const struct look *look,
+			     const struct look_answer *answer)
+{
+	struct orphan_case *c = context;
+	const struct task_row *row = &c->neighbour[c->asked];
+	struct stuck_row *stuck;
+	struct found *found;
+
+	if (answer->error == -ECANCELED)
+		return;
+	found = answer->error ? NULL : neighbour_lock(c, &answer->at[0].mapping, row);
+	if (found && !stuck_add(c, row, found - c->found)) {
+		stuck = &c->stuck[c->n_stuck - 1];
+		stuck->address = answer->at[0].mapping.start + found->place.shared.offset -
+				 answer->at[0].mapping.offset;
+		stuck->map_start = answer->at[0].mapping.start;
+		if (look->n > 1 && answer->at[1].has_timespec) {
+			stuck->timed_known = true;
+			stuck->timeout_ns = answer->at[1].timespec_ns;
+		}
+	}
+	c->asked++;
+	neighbour_ask(c);
+}
+
+/* Who in other processes waits for a shared lock? One after the other; then on to the timeouts. */
+static void neighbour_ask(struct orphan_case *c)
+{
+	const struct task_row *row;
+	struct look look;
+
+	if (c->asked == c->n_neighbours) {
+		case_timeouts(c);
+		return;
+	}
+	row = &c->neighbour[c->asked];
+	look = (struct look){
+		.tgid = row->task.proc.tgid,
+		.start_ticks = row->task.proc.start_ns / c->cases->agent->tick_ns,
+		.want = LOOK_MAPPINGS | (row->timeout ? LOOK_TIMESPEC : 0),
+		.n = row->timeout ? 2 : 1,
+		.address = { row->word, row->timeout },
+	};
+	if (reader_look(c->cases->agent->reader, &look, neighbour_looked, c)) {
+		c->n_neighbours = c->asked; /* no memory: the sweep finds them */
+		case_timeouts(c);
+	}
+}
+
+/* ---- saying it ---- */
+
+static void wait_of(struct orphan_case *c, const struct stuck_row *stuck, struct wait_info *wait)
+{
+	const struct task_row *row = &stuck->row;
+
+	detect_wait(wait, row->op, row->flags & ROW_SINCE ? row->since_ns : 0, row->timeout != 0,
+		    stuck->timeout_ns, host_now(), c->cases->agent->run.realtime_offset_ns);
+}
+
+/* A timed wait whose length could not be read would look like one for ever: not said. */
+static bool stuck_sayable(const struct stuck_row *stuck)
+{
+	return !stuck->row.timeout || stuck->timed_known;
+}
+
+static struct orphan *found_orphan(struct orphan_case *c, const struct found *found)
+{
+	return model_orphan(&c->cases->agent->model, &found->place, c->owner_ns_tid);
+}
+
+static void waits_say(struct orphan_case *c)
+{
+	struct agent *agent = c->cases->agent;
+	size_t i;
+
+	for (i = 0; i < c->n_stuck; i++) {
+		const struct task_row *row = &c->stuck[i].row;
+		const struct found *found = &c->found[c->stuck[i].lock];
+		struct orphan *orphan = found_orphan(c, found);
+		struct lock_info lock;
+		struct alert alert = { .kind = ALERT_ORPHAN_WAIT, .n_locks = 1, .locks = &lock };
+
+		if (!orphan || !stuck_sayable(&c->stuck[i]) ||
+		    !model_waiter_new(orphan, row->task.tid, row->task.start_ns))
+			continue;
+		lock = orphan->lock;
+		if (c->stuck[i].address) { /* the same object, at this process's address */
+			lock.address = c->stuck[i].address;
+			lock.map_start = c->stuck[i].map_start;
+		} else if (orphan->lock.shared) {
+			lock.address = found->info.address;
+			lock.map_start = found->info.map_start;
+		}
+		detect_process(&alert.process, &row->task, agent->tick_ns);
+		processes_fill(agent->processes, &row->task.proc, &alert.process);
+		detect_thread(&alert.thread, &row->task, agent->tick_ns);
+		memcpy(alert.orphan_id, orphan->id, sizeof(alert.orphan_id));
+		alert.owner = orphan->owner;
+		alert.exit = orphan->exit;
+		wait_of(c, &c->stuck[i], &alert.wait);
+		alert.time_ns = row->flags & ROW_SINCE && row->since_ns > c->time_ns ? row->since_ns
+										     : c->time_ns;
+		alert.severity = lock.robust || alert.wait.has_timeout ? SEVERITY_WARNING
+								       : SEVERITY_CRITICAL;
+		stream_say(&agent->stream, &alert);
+	}
+}
+
+/* The threads that are stuck on the locks that are told; told[i]: found i's place among them, or −1. */
+static size_t waiters_fill(struct orphan_case *c, struct waiter_info *waiters, const ssize_t *told)
+{
+	struct agent *agent = c->cases->agent;
+	size_t i, n = 0;
+
+	for (i = 0; i < c->n_stuck; i++) {
+		const struct task_row *row = &c->stuck[i].row;
+
+		if (!stuck_sayable(&c->stuck[i]) || told[c->stuck[i].lock] < 0)
+			continue;
+		waiters[n].lock = told[c->stuck[i].lock];
+		if ((int32_t)row->task.proc.tgid != c->process.pid) {
+			detect_process(&waiters[n].process, &row->task, agent->tick_ns);
+			processes_fill(agent->processes, &row->task.proc, &waiters[n].process);
+		}
+		detect_thread(&waiters[n].thread, &row->task, agent->tick_ns);
+		wait_of(c, &c->stuck[i], &waiters[n].wait);
+		n++;
+	}
+	return n;
+}
+
+static void orphan_open(struct orphan_case *c, const struct found *found, const char *id)
+{
+	struct orphan orphan = {
+		.place = found->place,
+		.layout = found->state.layout,
+		.owner_ns_tid = c->owner_ns_tid,
+		.lock = found->info,
+		.process = c->process,
+		.owner = c->owner,
+		.exit = c->exit,
+		.via = c->proc,
+		.via_word = found->word,
+	};
+
+	snprintf(orphan.id, sizeof(orphan.id), "%s", id);
+	model_orphan_open(&c->cases->agent->model, &orphan);
+}
+
+static void orphaned_say(struct orphan_case *c)
+{
+	struct agent *agent = c->cases->agent;
+	struct lock_info *locks = calloc(c->n_found ?: 1, sizeof(*locks));
+	struct waiter_info *waiters = calloc(c->n_stuck ?: 1, sizeof(*waiters));
+	ssize_t *told = calloc(c->n_found ?: 1, sizeof(*told));
+	struct alert alert = { .kind = ALERT_LOCK_ORPHANED, .time_ns = c->time_ns };
+	size_t i, n = 0;
+
+	if (!locks || !waiters || !told)
+		goto out;
+	snprintf(alert.orphan_id, sizeof(alert.orphan_id), "%s:o%llu", agent->run.id,
+		 (unsigned long long)agent->orphan_number + 1);
+	for (i = 0; i < c->n_found; i++) {
+		told[i] = -1;
+		if (c->found[i].dropped || found_orphan(c, &c->found[i]))
+			continue;
+		told[i] = n;
+		orphan_open(c, &c->found[i], alert.orphan_id);
+		locks[n] = c->found[i].info;
+		if (c->owner_address) {
+			locks[n].address = c->owner_address;
+			locks[n].map_start = 0;
+		}
+		n++;
+	}
+	if (!n)
+		goto out;
+	agent->orphan_number++;
+	alert.process = c->process;
+	alert.thread = c->owner;
+	alert.exit = c->exit;
+	alert.locks = locks;
+	alert.n_locks = n;
+	alert.waiters = waiters;
+	alert.n_waiters = waiters_fill(c, waiters, told);
+	alert.severity = detect_severity(locks, n, waiters, alert.n_waiters);
+	alert.missing = c->missing;
+	stream_say(&agent->stream, &alert);
+out:
+	free(locks);
+	free(waiters);
+	free(told);
+}
+
+static void case_say(struct orphan_case *c)
+{
+	orphaned_say(c);
+	waits_say(c);
+	case_free(c);
+}
+
+/* Its timeout is still to be read, through the case's own process. */
+static bool stuck_is_asked(const struct orphan_case *c, const struct stuck_row *stuck)
+{
+	return stuck->row.timeout && stuck->row.task.proc.tgid == c->proc.tgid;
+}
+
+static void timeouts_looked(void *context, const struct look *look,
+			    const struct look_answer *answer)
+{
+	struct orphan_case *c = context;
+	uint32_t i = 0;
+	size_t s;
+
+	if (answer->error == -ECANCELED)
+		return;
+	/* The same order in which case_timeouts() asked. */
+	for (s = 0; s < c->n_stuck && i < look->n; s++) {
+		if (!stuck_is_asked(c, &c->stuck[s]))
+			continue;
+		if (!answer->error && answer->at[i].has_timespec) {
+			c->stuck[s].timed_known = true;
+			c->stuck[s].timeout_ns = answer->at[i].timespec_ns;
+		}
+		i++;
+	}
+	case_say(c);
+}
+
+/* The lengths of timed waits; LOOK_ADDRESSES of them, more are found by the sweep. */
+static void case_timeouts(struct orphan_case *c)
+{
+	struct look look = {
+		.tgid = c->proc.tgid,
+		.start_ticks = c->proc.start_ns / c->cases->agent->tick_ns,
+		.want = LOOK_TIMESPEC,
+	};
+	size_t s;
+
+	for (s = 0; s < c->n_stuck && look.n < LOOK_ADDRESSES; s++) {
+		if (stuck_is_asked(c, &c->stuck[s]))
+			look.address[look.n++] = c->stuck[s].row.timeout;
+	}
+	if (!look.n || reader_look(c->cases->agent->reader, &look, timeouts_looked, c))
+		case_say(c);
+}
+
+static bool case_is_empty(const struct orphan_case *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->n_found; i++) {
+		if (!c->found[i].dropped && c->found[i].unread)
+			c->cases->agent->unsaid.unread++;
+		if (!c->found[i].dropped && !c->found[i].unread)
+			return false;
+	}
+	return true;
+}
+
+/* What nobody could read is no claim. */
+static void case_drop_unread(struct orphan_case *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->n_found; i++)
+		c->found[i].dropped |= c->found[i].unread;
+}
+
+/* The next part of the locks, or on to who is stuck. */
+static void case_look(struct orphan_case *c)
+{
+	struct agent *agent = c->cases->agent;
+	struct look look = {
+		.tgid = c->proc.tgid,
+		.start_ticks = c->proc.start_ns / agent->tick_ns,
+		.want = LOOK_WORDS | LOOK_MAPPINGS | (c->looked ? 0 : LOOK_PROCESS) |
+			(agent->options->cmdline && !c->looked ? LOOK_CMDLINE : 0),
+	};
+
+	while (c->looked + look.n < c->n_found && look.n < LOOK_ADDRESSES) {
+		look.address[look.n] = c->found[c->looked + look.n].word;
+		look.into[look.n] = lock_word_offset(c->found[c->looked + look.n].state.layout);
+		look.n++;
+	}
+	if (look.n) {
+		if (reader_look(agent->reader, &look, case_looked, c))
+			case_free(c); /* no memory: the sweep comes upon it again */
+		return;
+	}
+	if (case_is_empty(c)) {
+		case_free(c);
+		return;
+	}
+	case_drop_unread(c);
+	if (!c->parked)
+		hooks_snapshot(agent->hooks, c->proc.tgid, stuck_row, c);
+	if (case_is_shared(c))
+		hooks_snapshot(agent->hooks, 0, neighbour_row, c);
+	neighbour_ask(c);
+}
+
+/* ---- how cases begin ---- */
+
+void cases_held(struct cases *cases, const struct ev_held *held)
+{
+	struct held *kept = malloc(sizeof(*kept));
+
+	if (!kept)
+		return;
+	kept->ev = *held;
+	DL_APPEND(cases->held, kept);
+}
+
+static bool held_by(const struct held *held, const struct ev_task *task)
+{
+	return held->ev.tid == task->tid && proc_equal(&held->ev.proc, &task->proc);
+}
+
+static void dead_note(struct cases *cases, const struct ev_exit *ev, const struct exit_info *exit)
+{
+	struct owner_key key = { .proc = ev->task.proc, .ns_tid = ev->task.ns_tid }, evicted;
+	struct agent *agent = cases->agent;
+	struct thread_info thread;
+	bool evicting;
+
+	detect_thread(&thread, &ev->task, agent->tick_ns);
+	if (model_dead_add(&agent->model, &key, &thread, exit, &evicting, &evicted)) {
+		agent->evicted++;
+		return;
+	}
+	if (evicting) {
+		hooks_dead_remove(agent->hooks, &evicted);
+		agent->evicted++;
+	}
+}
+
+/* The process ends with it: its shared locks are claims until somebody is seen to outlive it. */
+static void claim_add(struct cases *cases, const struct ev_exit *ev, const struct ev_held *held,
+		      const struct exit_info *exit)
+{
+	struct claim *claim = calloc(1, sizeof(*claim));
+	struct agent *agent = cases->agent;
+
+	if (!claim)
+		return;
+	claim->shared = held->place;
+	claim->shared.offset -= lock_word_offset(held->lock.layout);
+	claim->state = held->lock;
+	claim->proof = held->from == HELD_ROBUST_LIST ? PROOF_ROBUST_LIST : PROOF_OWNER_WORD;
+	claim->proc = held->proc;
+	claim->word = held->word;
+	detect_process(&claim->process, &ev->task, agent->tick_ns);
+	processes_fill(agent->processes, &ev->task.proc, &claim->process);
+	detect_thread(&claim->owner, &ev->task, agent->tick_ns);
+	claim->exit = *exit;
+	claim->due_ns = ev->head.time_ns + OUTLIVE_NS;
+	DL_APPEND(cases->claims, claim);
+}
+
+void cases_exit(struct cases *cases, const struct ev_exit *ev)
+{
+	bool dying = ev->flags & (EXIT_IN_GROUP | EXIT_IN_EXEC);
+	struct orphan_case *c = NULL;
+	struct held *held, *next;
+	struct exit_info exit;
+	size_t n = 0;
+
+	detect_exit(&exit, ev);
+	if (!dying)
+		dead_note(cases, ev, &exit);
+	DL_FOREACH(cases->held, held)
+	{
+		n += held_by(held, &ev->task);
+	}
+	if (n && !dying)
+		c = case_new(cases, &ev->task.proc, n);
+	DL_FOREACH_SAFE(cases->held, held, next)
+	{
+		if (!held_by(held, &ev->task))
+			continue;
+		if (dying)
+			claim_add(cases, ev, &held->ev, &exit);
+		else if (c)
+			case_add(c, &held->ev);
+		DL_DELETE(cases->held, held);
+		free(held);
+	}
+	if (c) {
+		c->time_ns = ev->head.time_ns;
+		c->exit = exit;
+		c->owner_ns_tid = ev->task.ns_tid;
+		detect_process(&c->process, &ev->task, cases->agent->tick_ns);
+		detect_thread(&c->owner, &ev->task, cases->agent->tick_ns);
+		case_look(c);
+	}
+	cases_run_due(cases, false);
+}
+
+/* The dead owner by its number in the process; what is not known of it stays unknown. */
+static bool owner_fill(struct orphan_case *c, const struct ev_task *waiter)
+{
+	struct owner_key key = { .proc = c->proc, .ns_tid = c->owner_ns_tid };
+	const struct dead *dead = model_dead(&c->cases->agent->model, &key);
+
+	if (dead) {
+		c->owner = dead->thread;
+		c->exit = dead->exit;
+		return true;
+	}
+	c->exit = (struct exit_info){ .reason = EXIT_UNKNOWN };
+	c->owner = (struct thread_info){ .ns_tid = c->owner_ns_tid };
+	/* In the host's own namespace the number is the host's too. */
+	if (waiter->ns_tid == waiter->tid)
+		c->owner.tid = c->owner_ns_tid;
+	return false;
+}
+
+static void wait_begin(struct cases *cases, const struct ev_wait_dead *ev)
+{
+	struct orphan_case *c = case_new(cases, &ev->task.proc, 1);
+
+	if (!c)
+		return;
+	c->time_ns = ev->head.time_ns;
+	c->owner_ns_tid = ev->owner;
+	detect_process(&c->process, &ev->task, cases->agent->tick_ns);
+	owner_fill(c, &ev->task);
+	c->n_found = 1;
+	c->found[0] = (struct found){
+		.word = ev->word,
+		.state = ev->lock,
+		.proof = ev->lock.owner ? PROOF_WAITER : PROOF_OWNER_DIED,
+		.place = { .proc = ev->task.proc, .address = ev->lock.address },
+	};
+	case_look(c);
+}
+
+static bool wait_owner_known(struct cases *cases, const struct ev_wait_dead *ev)
+{
+	struct owner_key key = { .proc = ev->task.proc, .ns_tid = ev->owner };
+
+	return !ev->owner || model_dead(&cases->agent->model, &key);
+}
+
+void cases_wait(struct cases *cases, const struct ev_wait_dead *ev)
+{
+	struct overtaken *overtaken = NULL;
+
+	if (!wait_owner_known(cases, ev))
+		overtaken = malloc(sizeof(*overtaken));
+	if (!overtaken) {
+		wait_begin(cases, ev);
+		return;
+	}
+	overtaken->ev = *ev;
+	overtaken->due_ns = ev->head.time_ns + EXIT_GRACE_NS;
+	DL_APPEND(cases->overtaken, overtaken);
+}
+
+static struct claim *claim_find(const struct cases *cases, const struct shared_place *shared,
+				uint32_t owner)
+{
+	struct claim *claim;
+
+	DL_FOREACH(cases->claims, claim)
+	{
+		if (claim->shared.device == shared->device &&
+		    claim->shared.inode == shared->inode &&
+		    claim->shared.offset == shared->offset && claim->state.owner == owner)
+			return claim;
+	}
+	return NULL;
+}
+
+bool cases_claimed(const struct cases *cases, const struct shared_place *shared, uint32_t owner)
+{
+	return claim_find(cases, shared, owner) != NULL;
+}
+
+/* The case is about the dead process, though the lock is read through another one's memory. */
+static void claim_apply(struct orphan_case *c, const struct claim *claim)
+{
+	c->owner_address = claim->state.address;
+	c->process = claim->process;
+	c->owner = claim->owner;
+	c->exit = claim->exit;
+	c->time_ns = claim->exit.time_ns;
+}
+
+static void claim_free(struct cases *cases, struct claim *claim)
+{
+	DL_DELETE(cases->claims, claim);
+	free(claim);
+}
+
+void cases_stuck(struct cases *cases, const struct stuck *stuck)
+{
+	struct orphan_case *c = case_new(cases, &stuck->row.task.proc, 1);
+	struct claim *claim = NULL;
+
+	if (!c)
+		return;
+	if (stuck->shared.inode)
+		claim = claim_find(cases, &stuck->shared, stuck->owner);
+	c->time_ns = host_now();
+	c->owner_ns_tid = stuck->owner;
+	detect_process(&c->process, &stuck->row.task, cases->agent->tick_ns);
+	if (claim) {
+		claim_apply(c, claim);
+	} else if (stuck->forked) {
+		c->exit.reason = EXIT_FORK;
+	} else if (stuck->shared.inode) {
+		/* Which process it was nobody saw: the number alone names no thread. */
+		c->exit.reason = EXIT_UNKNOWN;
+	} else {
+		owner_fill(c, &stuck->row.task);
+	}
+	c->n_found = 1;
+	c->found[0] = (struct found){
+		.word = stuck->word,
+		.state = stuck->state,
+		.proof = claim || stuck->parked ? PROOF_OWNER_WORD
+			 : stuck->state.owner	? PROOF_WAITER
+						: PROOF_OWNER_DIED,
+		.place = { .proc = stuck->row.task.proc,
+			   .address = stuck->state.address,
+			   .shared = stuck->shared },
+	};
+	c->parked = stuck->parked;
+	if (c->parked)
+		stuck_add(c, &stuck->row, 0);
+	if (claim)
+		claim_free(cases, claim);
+	case_look(c);
+}
+
+/* ---- how orphans end ---- */
+
+static void cleared_say(struct cases *cases, struct orphan *orphan, enum cleared_how how,
+			uint64_t time_ns)
+{
+	struct alert alert = {
+		.kind = ALERT_ORPHAN_CLEARED,
+		.severity = SEVERITY_INFO,
+		.time_ns = time_ns,
+		.process = orphan->process,
+		.thread = orphan->owner,
+		.locks = &orphan->lock,
+		.n_locks = 1,
+		.how = how,
+	};
+
+	memcpy(alert.orphan_id, orphan->id, sizeof(alert.orphan_id));
+	stream_say(&cases->agent->stream, &alert);
+	model_orphan_close(&cases->agent->model, orphan);
+}
+
+/* Locks whose exit record was lost. */
+static void held_forget(struct cases *cases, const struct proc_key *proc)
+{
+	struct held *held, *next;
+
+	DL_FOREACH_SAFE(cases->held, held, next)
+	{
+		if (!proc_equal(&held->ev.proc, proc))
+			continue;
+		DL_DELETE(cases->held, held);
+		free(held);
+	}
+}
+
+static void dead_removed(void *context, const struct owner_key *key)
+{
+	hooks_dead_remove(context, key);
+}
+
+void cases_process_over(struct cases *cases, const struct proc_key *proc, enum cleared_how how,
+			uint64_t time_ns)
+{
+	struct agent *agent = cases->agent;
+	struct orphan *orphan = agent->model.orphans, *next;
+
+	for (; orphan; orphan = next) {
+		next = orphan->next;
+		/* Others may map a shared one: orphan_rehome() looks for them. */
+		if (proc_equal(&orphan->via, proc) && !orphan->place.shared.inode)
+			cleared_say(cases, orphan, how, time_ns);
+	}
+	held_forget(cases, proc);
+	model_process_gone(&agent->model, proc, dead_removed, agent->hooks);
+}
+
+/* One request for an open orphan: by value, since the orphan may be closed before the answer. */
+struct reread {
+	struct cases *cases;
+	struct place place;
+	uint32_t owner_ns_tid;
+};
+
+static struct reread *reread_new(struct cases *cases, const struct orphan *orphan)
+{
+	struct reread *reread = malloc(sizeof(*reread));
+
+	if (reread)
+		*reread = (struct reread){ .cases = cases,
+					   .place = orphan->place,
+					   .owner_ns_tid = orphan->owner_ns_tid };
+	return reread;
+}
+
+/* Takes the answer's context apart. NULL: the orphan was closed meanwhile. */
+static struct orphan *reread_end(struct reread *reread)
+{
+	struct orphan *orphan = model_orphan(&reread->cases->agent->model, &reread->place,
+					     reread->owner_ns_tid);
+
+	reread->cases->rereads--;
+	free(reread);
+	return orphan;
+}
+
+static void orphan_rehomed(void *context, const struct mappers *mappers,
+			   const struct mappers_answer *answer)
+{
+	struct cases *cases = ((struct reread *)context)->cases;
+	struct orphan *orphan = reread_end(context);
+
+	(void)mappers;
+	if (!orphan || answer->error || (!answer->count && answer->unread))
+		return;
+	if (!answer->count) {
+		cleared_say(cases, orphan, CLEARED_PROCESS_EXIT, host_now());
+		return;
+	}
+	orphan->via = (struct proc_key){
+		.tgid = answer->first_pid,
+		.start_ns = answer->first_start_ticks * cases->agent->tick_ns,
+	};
+	orphan->via_word = answer->first_address + lock_word_offset(orphan->layout);
+}
+
+/* The process through which a shared orphan was read is gone: who else maps it? */
+static void orphan_rehome(struct cases *cases, const struct orphan *orphan)
+{
+	struct reread *reread = reread_new(cases, orphan);
+	struct mappers mappers = { .device = orphan->place.shared.device,
+				   .inode = orphan->place.shared.inode,
+				   .offset = orphan->place.shared.offset,
+				   .ns_tid = orphan->owner_ns_tid };
+
+	if (!reread || reader_mappers(cases->agent->reader, &mappers, orphan_rehomed, reread))
+		free(reread);
+	else
+		cases->rereads++;
+}
+
+static void orphan_reread(void *context, const struct look *look, const struct look_answer *answer)
+{
+	struct cases *cases = ((struct reread *)context)->cases;
+	struct orphan *orphan = reread_end(context);
+	enum cleared_how how;
+
+	if (!orphan)
+		return;
+	if (answer->error == -ESRCH) {
+		if (orphan->place.shared.inode)
+			orphan_rehome(cases, orphan);
+		else
+			cleared_say(cases, orphan, CLEARED_PROCESS_EXIT, host_now());
+		return;
+	}
+	if (answer->error) /* counted by the reader; asked again at the next tick */
+		return;
+	if (detect_orphan(orphan->layout, look->address[0], orphan->owner_ns_tid,
+			  &answer->at[0].words, &how) == ORPHAN_CLEARED)
+		cleared_say(cases, orphan, how, host_now());
+}
+
+static void orphan_look(struct cases *cases, const struct orphan *orphan)
+{
+	struct reread *reread = reread_new(cases, orphan);
+	struct look look = {
+		.tgid = orphan->via.tgid,
+		.start_ticks = orphan->via.start_ns / cases->agent->tick_ns,
+		.want = LOOK_WORDS,
+		.n = 1,
+		.address = { orphan->via_word },
+	};
+
+	if (!reread || reader_look(cases->agent->reader, &look, orphan_reread, reread))
+		free(reread);
+	else
+		cases->rereads++;
+}
+
+/* ---- shared locks of processes that ended ---- */
+
+static void claim_case(struct cases *cases, struct claim *claim,
+		       const struct mappers_answer *answer)
+{
+	struct proc_key via = { .tgid = answer->first_pid };
+	struct orphan_case *c;
+
+	via.start_ns = answer->first_start_ticks * cases->agent->tick_ns;
+	c = case_new(cases, &via, 1);
+	if (!c)
+		return;
+	claim_apply(c, claim);
+	c->owner_ns_tid = claim->state.owner;
+	c->n_found = 1;
+	c->found[0] = (struct found){
+		.word = answer->first_address + lock_word_offset(claim->state.layout),
+		.state = claim->state,
+		.proof = claim->proof,
+		.place = { .proc = via, .address = answer->first_address, .shared = claim->shared },
+	};
+	c->found[0].state.address = answer->first_address;
+	case_look(c);
+}
+
+static void claim_asked(void *context, const struct mappers *mappers,
+			const struct mappers_answer *answer)
+{
+	struct cases *cases = context;
+	struct shared_place shared = { .device = mappers->device,
+				       .inode = mappers->inode,
+				       .offset = mappers->offset };
+	struct claim *claim = claim_find(cases, &shared, mappers->ns_tid);
+
+	cases->rereads--;
+	if (!claim || answer->error == -ECANCELED)
+		return; /* a waiter turned up meanwhile */
+	if (answer->owners) {
+		cases->agent->unsaid.ambiguous++; /* a waiter may still settle it: sweep.c */
+		return;
+	}
+	if (answer->error || answer->unread)
+		cases->agent->unsaid.unread++;
+	else if (answer->count)
+		claim_case(cases, claim, answer);
+	claim_free(cases, claim);
+}
+
+static void claims_look(struct cases *cases, uint64_t now)
+{
+	struct claim *claim, *next;
+
+	DL_FOREACH_SAFE(cases->claims, claim, next)
+	{
+		struct mappers mappers = { .device = claim->shared.device,
+					   .inode = claim->shared.inode,
+					   .offset = claim->shared.offset,
+					   .ns_tid = claim->state.owner };
+
+		if (claim->due_ns + CLAIM_NS < now) {
+			claim_free(cases, claim);
+		} else if (claim->due_ns <= now && !claim->asked) {
+			claim->asked = !reader_mappers(cases->agent->reader, &mappers, claim_asked,
+						       cases);
+			cases->rereads += claim->asked;
+		}
+	}
+}
+
+void cases_tick(struct cases *cases)
+{
+	struct orphan *orphan;
+
+	claims_look(cases, host_now());
+	DL_FOREACH(cases->agent->model.orphans, orphan)
+	{
+		orphan_look(cases, orphan);
+	}
+}
+
+/* ---- time ---- */
+
+uint64_t cases_due(const struct cases *cases)
+{
+	return cases->overtaken ? cases->overtaken->due_ns : 0;
+}
+
+void cases_run_due(struct cases *cases, bool all)
+{
+	struct overtaken *overtaken, *next;
+	uint64_t now = host_now();
+
+	DL_FOREACH_SAFE(cases->overtaken, overtaken, next)
+	{
+		if (!all && overtaken->due_ns > now && !wait_owner_known(cases, &overtaken->ev))
+			continue;
+		DL_DELETE(cases->overtaken, overtaken);
+		wait_begin(cases, &overtaken->ev);
+		free(overtaken);
+	}
+}
+
+size_t cases_pending(const struct cases *cases)
+{
+	struct orphan_case *c;
+	size_t n = cases->rereads;
+
+	DL_FOREACH(cases->open, c)
+	{
+		n++;
+	}
+	return n + !!cases->overtaken;
+}

@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Orphan cases: from the first sign that a dead thread left locks behind to the alerts about it. A
+ * case reads the locks' memory and mappings through the reader, looks who is stuck on them, and says
+ * lock-orphaned and then one orphan-wait for each. Cases are said in the order in which they began.
+ */
+#ifndef DEADHOLD_CASES_H
+#define DEADHOLD_CASES_H
+
+#include "agent.h"
+
+struct cases;
+
+struct cases *cases_new(struct agent *agent);
+void cases_free(struct cases *cases);
+
+/* Kernel records. A held lock is kept until its thread's exit record comes. */
+void cases_held(struct cases *cases, const struct ev_held *held);
+void cases_exit(struct cases *cases, const struct ev_exit *ev);
+void cases_wait(struct cases *cases, const struct ev_wait_dead *ev);
+
+/* What the sweep found and saw twice: the row's thread is stuck, the lock's owner is not alive. */
+struct stuck {
+	struct task_row row;
+	uint64_t word; /* of the lock; the row's own word but for parked threads */
+	struct lock_state state;
+	uint32_t owner; /* 0: nobody is named */
+	struct shared_place shared;
+	bool parked;
+	bool forked; /* the owner never was in this process */
+};
+void cases_stuck(struct cases *cases, const struct stuck *stuck);
+
+/* Did a thread of that number end with its process, and its own exit hook see it hold this lock? */
+bool cases_claimed(const struct cases *cases, const struct shared_place *shared, uint32_t owner);
+
+/* A process image is over: its open orphans are cleared, its dead are forgotten. */
+void cases_process_over(struct cases *cases, const struct proc_key *proc, enum cleared_how how,
+			uint64_t time_ns);
+
+/*
+ * Once per sweep: reads open orphans again, and looks after shared locks of processes that ended a
+ * second ago.
+ */
+void cases_tick(struct cases *cases);
+
+/* CLOCK_MONOTONIC ns at which cases_due() is to be called; 0: nothing is due. */
+uint64_t cases_due(const struct cases *cases);
+void cases_run_due(struct cases *cases, bool all);
+size_t cases_pending(const struct cases *cases);
+
+#endif

@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The decisions: what an exit was, whether a lock is orphaned, whether it still is, how bad it is.
+ * Pure functions from records and memory words to parts of alerts.
+ */
+#ifndef DEADHOLD_DETECT_H
+#define DEADHOLD_DETECT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "alert.h"
+#include "event.h"
+
+/* Parts of alerts from the kernel's records. start_ns becomes clock ticks by `tick_ns`. */
+void detect_process(struct process_info *out, const struct ev_task *task, uint64_t tick_ns);
+void detect_thread(struct thread_info *out, const struct ev_task *task, uint64_t tick_ns);
+
+/* Why did this thread end? Only what the record proves; else EXIT_UNKNOWN. */
+void detect_exit(struct exit_info *out, const struct ev_exit *exit);
+
+/*
+ * The signal part of a thread-signal or tid-kill. `libc` is the target's. Returns the kind.
+ */
+enum alert_kind detect_signal(struct signal_info *out, const struct ev_signal *signal,
+			      enum lock_libc libc);
+
+/* The lock part, but for mapping, symbol and identity, from what memory says. */
+void detect_lock(struct lock_info *out, const struct lock_state *state, enum lock_proof proof,
+		 enum lock_libc libc);
+
+/* Does this state of the lock say that `owner` (0: somebody unknown) left it locked? */
+bool detect_left_by(const struct lock_state *state, uint32_t owner);
+
+enum orphan_state { ORPHAN_STILL, ORPHAN_CLEARED };
+
+/*
+ * An open orphan, read again: words around its futex word. If it is none any more, *how says why.
+ */
+enum orphan_state detect_orphan(uint32_t layout, uint64_t word, uint32_t owner,
+				const struct lock_words *words, enum cleared_how *how);
+
+/* Could a thread in this futex call be waiting for a lock? A cheap first look without memory. */
+bool detect_lock_call(uint32_t op, uint32_t val);
+
+/*
+ * Could this be libc's parking place after FUTEX_LOCK_PI failed: a wait for ever, value 0, on a word
+ * of the thread's own stack frames? Only a hint where to look.
+ */
+bool detect_parked(const struct task_row *row);
+#define PARK_STACK_BYTES 1024
+
+/* Is this row's wait for the lock at `address` (the object's, not the futex word's)? */
+bool detect_waits_for(const struct task_row *row, uint64_t word, uint32_t layout);
+
+/*
+ * The wait of a row or a record. timeout_ns: as passed by the caller, relative for FUTEX_WAIT, else
+ * a point in time of CLOCK_MONOTONIC or CLOCK_REALTIME. Where since_ns is 0 the length of the wait
+ * is counted from now_ns on.
+ */
+void detect_wait(struct wait_info *out, uint32_t op, uint64_t since_ns, bool timed,
+		 uint64_t timeout_ns, uint64_t now_ns, int64_t realtime_offset_ns);
+
+/* How bad: critical if somebody is stuck for ever on one of them that nothing recovers. */
+enum severity detect_severity(const struct lock_info *locks, size_t n_locks,
+			      const struct waiter_info *waiters, size_t n_waiters);
+
+#endif

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The message: one sentence an alert, the same in text and JSON. It says who and what, as short as
+ * an 80-column line leaves room for behind time, severity and kind; text.c says the rest.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "alert.h"
+#include "words.h"
+
+#define MESSAGE_BYTES 1024 /* three labels and a few words: nothing is ever cut off */
+#define LOCK_BYTES    32
+#define NS_PER_S      UINT64_C(1000000000)
+
+static void message_ready(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	(void)alert;
+	snprintf(out, MESSAGE_BYTES, "watching: nothing from here on is missed");
+}
+
+static void message_lock_orphaned(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	char process[WHO_BYTES], thread[WHO_BYTES];
+	size_t n = alert->n_locks;
+
+	process_label(&alert->process, process);
+	if (alert->exit.reason == EXIT_FORK)
+		snprintf(out, MESSAGE_BYTES, "%s inherited %zu held lock%s over fork", process, n,
+			 plural(n));
+	else
+		snprintf(out, MESSAGE_BYTES, "%s %s died holding %zu lock%s", process,
+			 thread_label(&alert->process, &alert->thread, thread), n, plural(n));
+}
+
+static void message_orphan_wait(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	char process[WHO_BYTES], thread[WHO_BYTES];
+
+	snprintf(out, MESSAGE_BYTES, "%s %s %s: lock %s", process_label(&alert->process, process),
+		 thread_label(&alert->process, &alert->thread, thread),
+		 alert_hangs(alert, &alert->wait) ? "hangs" : "waits",
+		 alert->exit.reason == EXIT_FORK ? "held at fork" : "owner died");
+}
+
+static void message_orphan_cleared(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	static const char *const formats[CLEARED_HOWS] = {
+		[CLEARED_FOREIGN_UNLOCK] = "%s%s is free again",
+		[CLEARED_RECOVERED] = "%s%s was recovered",
+		[CLEARED_PROCESS_EXIT] = "%s%s is gone: exit",
+		[CLEARED_EXEC] = "%s%s is gone: exec",
+		[CLEARED_GONE] = "%s%s is gone",
+	};
+	char process[WHO_BYTES], lock[LOCK_BYTES] = " lock";
+
+	if (alert->n_locks && alert->locks[0].address)
+		snprintf(lock, sizeof(lock), " lock 0x%" PRIx64, alert->locks[0].address);
+	snprintf(out, MESSAGE_BYTES, formats[alert->how < CLEARED_HOWS ? alert->how : CLEARED_GONE],
+		 process_label(&alert->process, process), lock);
+}
+
+static const char *sender_label(const struct alert *alert, char out[WHO_BYTES])
+{
+	if (alert->sender_process.pid)
+		return process_label(&alert->sender_process, out);
+	snprintf(out, WHO_BYTES, "%s",
+		 alert->signal.call == CALL_TIMER    ? "a timer"
+		 : alert->signal.call == CALL_KERNEL ? "the kernel"
+						     : "unknown sender");
+	return out;
+}
+
+/* thread 4712 of web[4700] */
+static const char *target_label(const struct alert *alert, char out[2 * WHO_BYTES])
+{
+	char number[WHO_BYTES], process[WHO_BYTES];
+	bool known = alert->process.pid;
+
+	snprintf(out, 2 * WHO_BYTES, "%s%s%s",
+		 thread_number(&alert->process, &alert->thread, number), known ? " of " : "",
+		 known ? process_label(&alert->process, process) : "");
+	return out;
+}
+
+static void message_thread_signal(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	char sender[WHO_BYTES], target[2 * WHO_BYTES], process[WHO_BYTES], number[WHO_BYTES];
+	bool own = alert->process.pid && alert->sender_process.pid == alert->process.pid;
+	char name[SIGNAL_NAME_BYTES];
+
+	signal_label(&alert->signal, name);
+	sender_label(alert, sender);
+	target_label(alert, target);
+	process_label(&alert->process, process);
+	thread_number(&alert->process, &alert->thread, number);
+
+	if (alert->signal.result == RESULT_FAILED)
+		snprintf(out, MESSAGE_BYTES, "%s failed: %s, %s", name,
+			 errno_name(alert->signal.error), target);
+	else if (alert->signal.result == RESULT_PROBED)
+		snprintf(out, MESSAGE_BYTES, "%s: probe of %s", sender, target);
+	else if (alert->signal.fatal)
+		snprintf(out, MESSAGE_BYTES, "%s at %s ends all of %s", name, number, process);
+	else if (own)
+		snprintf(out, MESSAGE_BYTES, "%s: %s to its own %s", process, name, number);
+	else
+		snprintf(out, MESSAGE_BYTES, "%s: %s to %s", sender, name, target);
+}
+
+static void message_tid_kill(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	const char *call = alert->signal.call == CALL_RT_SIGQUEUEINFO ? "sigqueue" : "kill";
+	int number = alert->thread.tid ? alert->thread.tid : alert->thread.ns_tid;
+	char process[WHO_BYTES], name[SIGNAL_NAME_BYTES];
+
+	process_label(&alert->process, process);
+	signal_label(&alert->signal, name);
+	if (alert->signal.result == RESULT_FAILED)
+		snprintf(out, MESSAGE_BYTES, "%s %d with %s failed: %s", call, number, name,
+			 errno_name(alert->signal.error));
+	else if (alert->signal.result == RESULT_PROBED)
+		snprintf(out, MESSAGE_BYTES, "%s %d probed: it is a thread of %s", call, number,
+			 process);
+	else
+		snprintf(out, MESSAGE_BYTES, "%s %d: whole process %s %s %s", call, number, process,
+			 alert->signal.result == RESULT_IGNORED ? "ignores" : "gets", name);
+}
+
+static void message_noise(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	char process[WHO_BYTES] = "", name[SIGNAL_NAME_BYTES];
+	bool known = alert->process.pid;
+
+	snprintf(out, MESSAGE_BYTES, "%s%s%" PRIu64 " %s in %g s: normal, folded",
+		 known ? process_label(&alert->process, process) : "", known ? " got " : "",
+		 alert->count, signal_label(&alert->signal, name), alert->interval_s);
+}
+
+static void message_loss(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	uint64_t events = pairs_sum(alert->counts, alert->n_counts);
+
+	snprintf(out, MESSAGE_BYTES, "%" PRIu64 " event%s lost: something may have been missed",
+		 events, plural(events));
+}
+
+/* Lines about the watched, not about the run itself. */
+static uint64_t count_alerts(const struct alert *summary)
+{
+	uint64_t total = 0;
+
+	for (size_t i = 0; i < summary->n_counts; i++) {
+		switch (alert_kind_parse(summary->counts[i].name)) {
+		case ALERT_READY:
+		case ALERT_NOISE:
+		case ALERT_LOSS:
+		case ALERT_SUMMARY:
+			break;
+		default:
+			total += summary->counts[i].count;
+		}
+	}
+	return total;
+}
+
+static void message_summary(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	uint64_t alerts = count_alerts(alert), lost = pairs_sum(alert->losses, alert->n_losses);
+	char length[DURATION_BYTES];
+
+	snprintf(out, MESSAGE_BYTES,
+		 "watched for %s: %" PRIu64 " alert%s, %" PRIu64 " event%s lost",
+		 duration((uint64_t)(alert->run_time_s * NS_PER_S), length), alerts, plural(alerts),
+		 lost, plural(lost));
+}
+
+static void (*const messages[ALERT_KINDS])(const struct alert *alert, char out[MESSAGE_BYTES]) = {
+	[ALERT_READY] = message_ready,
+	[ALERT_LOCK_ORPHANED] = message_lock_orphaned,
+	[ALERT_ORPHAN_WAIT] = message_orphan_wait,
+	[ALERT_ORPHAN_CLEARED] = message_orphan_cleared,
+	[ALERT_THREAD_SIGNAL] = message_thread_signal,
+	[ALERT_TID_KILL] = message_tid_kill,
+	[ALERT_NOISE] = message_noise,
+	[ALERT_LOSS] = message_loss,
+	[ALERT_SUMMARY] = message_summary,
+};
+
+char *alert_message(const struct alert *alert)
+{
+	char message[MESSAGE_BYTES] = "";
+
+	if ((unsigned int)alert->kind < ALERT_KINDS)
+		messages[alert->kind](alert, message);
+	return strdup(message);
+}

@@ -1,0 +1,196 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <utlist.h>
+
+#include "model.h"
+
+/* The dead of one image of one process. */
+struct dead_process {
+	struct proc_key key;
+	struct dead *threads;
+	UT_hash_handle hh;
+};
+
+void model_init(struct model *model, size_t dead_limit)
+{
+	*model = (struct model){ .dead_limit = dead_limit };
+}
+
+bool proc_equal(const struct proc_key *a, const struct proc_key *b)
+{
+	return a->tgid == b->tgid && a->exec_id == b->exec_id && a->start_ns == b->start_ns;
+}
+
+bool place_equal(const struct place *a, const struct place *b)
+{
+	if (a->shared.inode || b->shared.inode)
+		return a->shared.device == b->shared.device && a->shared.inode == b->shared.inode &&
+		       a->shared.offset == b->shared.offset;
+	return a->address == b->address && proc_equal(&a->proc, &b->proc);
+}
+
+static void dead_remove(struct model *model, struct dead *dead)
+{
+	struct dead_process *process;
+
+	HASH_FIND(hh, model->processes, &dead->key.proc, sizeof(dead->key.proc), process);
+	if (process) /* always: it lives as long as it has threads */
+		DL_DELETE2(process->threads, dead, sibling_prev, sibling);
+	if (process && !process->threads) {
+		HASH_DEL(model->processes, process);
+		free(process);
+	}
+	HASH_DEL(model->dead_by_key, dead);
+	DL_DELETE(model->dead_oldest, dead);
+	model->n_dead--;
+	free(dead);
+}
+
+static struct dead_process *dead_process_get(struct model *model, const struct proc_key *key)
+{
+	struct dead_process *process;
+
+	HASH_FIND(hh, model->processes, key, sizeof(*key), process);
+	if (process)
+		return process;
+	process = calloc(1, sizeof(*process));
+	if (!process)
+		return NULL;
+	process->key = *key;
+	HASH_ADD(hh, model->processes, key, sizeof(process->key), process);
+	return process;
+}
+
+static struct dead *dead_find(const struct model *model, const struct owner_key *key)
+{
+	struct dead *dead;
+
+	HASH_FIND(hh, model->dead_by_key, key, sizeof(*key), dead);
+	return dead;
+}
+
+int model_dead_add(struct model *model, const struct owner_key *key,
+		   const struct thread_info *thread, const struct exit_info *end, bool *evicting,
+		   struct owner_key *evicted)
+{
+	struct dead *dead = calloc(1, sizeof(*dead)), *old = dead_find(model, key);
+	struct dead_process *process;
+
+	*evicting = false;
+	if (!dead)
+		return -ENOMEM;
+	if (old)
+		dead_remove(model, old);
+	process = dead_process_get(model, &key->proc);
+	if (!process) {
+		free(dead);
+		return -ENOMEM;
+	}
+	dead->key = *key;
+	dead->thread = *thread;
+	dead->exit = *end;
+	HASH_ADD(hh, model->dead_by_key, key, sizeof(dead->key), dead);
+	DL_APPEND(model->dead_oldest, dead);
+	DL_APPEND2(process->threads, dead, sibling_prev, sibling);
+	if (++model->n_dead > model->dead_limit) {
+		*evicting = true;
+		*evicted = model->dead_oldest->key;
+		dead_remove(model, model->dead_oldest);
+	}
+	return 0;
+}
+
+const struct dead *model_dead(const struct model *model, const struct owner_key *key)
+{
+	return dead_find(model, key);
+}
+
+void model_process_gone(struct model *model, const struct proc_key *proc, model_removed *removed,
+			void *context)
+{
+	struct dead_process *process;
+	struct dead *dead, *next;
+
+	HASH_FIND(hh, model->processes, proc, sizeof(*proc), process);
+	/* The last removal frees the process: the list is not looked at again. */
+	for (dead = process ? process->threads : NULL; dead; dead = next) {
+		next = dead->sibling;
+		removed(context, &dead->key);
+		dead_remove(model, dead);
+	}
+}
+
+struct orphan *model_orphan(const struct model *model, const struct place *place,
+			    uint32_t owner_ns_tid)
+{
+	struct orphan *orphan;
+
+	DL_FOREACH(model->orphans, orphan)
+	{
+		if (place_equal(&orphan->place, place) && orphan->owner_ns_tid == owner_ns_tid)
+			return orphan;
+	}
+	return NULL;
+}
+
+struct orphan *model_orphan_open(struct model *model, const struct orphan *orphan)
+{
+	struct orphan *copy = malloc(sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	*copy = *orphan;
+	copy->said = NULL;
+	DL_APPEND(model->orphans, copy);
+	model->n_orphans++;
+	return copy;
+}
+
+void model_orphan_close(struct model *model, struct orphan *orphan)
+{
+	struct said *said, *next;
+
+	for (said = orphan->said; said; said = next) {
+		next = said->next;
+		free(said);
+	}
+	DL_DELETE(model->orphans, orphan);
+	model->n_orphans--;
+	free(orphan);
+}
+
+bool model_waiter_said(const struct orphan *orphan, int32_t tid, uint64_t start_ns)
+{
+	const struct said *said;
+
+	for (said = orphan->said; said; said = said->next) {
+		if (said->tid == tid && said->start_ns == start_ns)
+			return true;
+	}
+	return false;
+}
+
+bool model_waiter_new(struct orphan *orphan, int32_t tid, uint64_t start_ns)
+{
+	struct said *said;
+
+	if (model_waiter_said(orphan, tid, start_ns))
+		return false;
+	said = malloc(sizeof(*said));
+	if (said) { /* without memory it may be said twice: better than never */
+		*said = (struct said){ .tid = tid, .start_ns = start_ns, .next = orphan->said };
+		orphan->said = said;
+	}
+	return true;
+}
+
+void model_clear(struct model *model)
+{
+	while (model->dead_oldest)
+		dead_remove(model, model->dead_oldest);
+	while (model->orphans)
+		model_orphan_close(model, model->orphans);
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the agent knows: the threads that died, and the orphaned locks that are open. Plain
+ * bookkeeping over plain structs: no I/O, no clock.
+ */
+#ifndef DEADHOLD_MODEL_H
+#define DEADHOLD_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <uthash.h>
+
+#include "alert.h"
+#include "event.h"
+
+/* A thread that ended while its process lived on. */
+struct dead {
+	struct owner_key key;
+	struct thread_info thread;
+	struct exit_info exit;
+	UT_hash_handle hh;
+	struct dead *prev, *next;	     /* all, the oldest first */
+	struct dead *sibling_prev, *sibling; /* of the same process */
+};
+
+/* A stuck thread that was reported. */
+struct said {
+	int32_t tid;
+	uint64_t start_ns;
+	struct said *next;
+};
+
+/*
+ * Where a lock is: the object, not one of its futex words (a rwlock has two). Two places are one lock
+ * if proc and address are equal, or the shared place is.
+ */
+struct place {
+	struct proc_key proc;
+	uint64_t address;	    /* in that process */
+	struct shared_place shared; /* inode 0: private */
+};
+
+/* An orphaned lock that was reported and not cleared. */
+struct orphan {
+	struct orphan *prev, *next;
+	char id[48];
+	struct place place;
+	uint32_t layout;       /* enum lock_layout */
+	uint32_t owner_ns_tid; /* 0: unknown */
+	struct lock_info lock; /* as reported */
+	struct process_info process;
+	struct thread_info owner;
+	struct exit_info exit;
+	struct proc_key via; /* the process through whose memory it is re-read */
+	uint64_t via_word;
+	struct said *said;
+};
+
+struct model {
+	struct dead *dead_by_key;
+	struct dead *dead_oldest;
+	struct dead_process *processes;
+	size_t n_dead;
+	size_t dead_limit;
+	struct orphan *orphans;
+	size_t n_orphans;
+};
+
+void model_init(struct model *model, size_t dead_limit);
+void model_clear(struct model *model);
+
+/*
+ * Notes a dead thread; one of the same key is replaced (the number was used again). If that is one
+ * too many the oldest goes: true, and its key in *evicted. -ENOMEM leaves the model as it was.
+ */
+int model_dead_add(struct model *model, const struct owner_key *key,
+		   const struct thread_info *thread, const struct exit_info *end, bool *evicting,
+		   struct owner_key *evicted);
+const struct dead *model_dead(const struct model *model, const struct owner_key *key);
+
+/* Forgets the dead of a process (one image of it); `removed` is called with each key. */
+typedef void model_removed(void *context, const struct owner_key *key);
+void model_process_gone(struct model *model, const struct proc_key *proc, model_removed *removed,
+			void *context);
+
+/* The open orphan at this place with this owner. NULL: none. */
+struct orphan *model_orphan(const struct model *model, const struct place *place,
+			    uint32_t owner_ns_tid);
+/* A copy of *orphan becomes open. NULL: no memory. */
+struct orphan *model_orphan_open(struct model *model, const struct orphan *orphan);
+void model_orphan_close(struct model *model, struct orphan *orphan);
+
+/* Was this stuck thread reported for this orphan? */
+bool model_waiter_said(const struct orphan *orphan, int32_t tid, uint64_t start_ns);
+/* The same, and notes it if not. Returns whether it is new. */
+bool model_waiter_new(struct orphan *orphan, int32_t tid, uint64_t start_ns);
+
+bool place_equal(const struct place *a, const struct place *b);
+bool proc_equal(const struct proc_key *a, const struct proc_key *b);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the files of /proc/PID say, as pure functions over their text. No I/O, no allocation: the
+ * text comes from a process that may try to deceive (a comm of "a) R 1 (b\n"), so every function
+ * takes a length, accepts any bytes, and says -EINVAL where the text is not what the kernel writes.
+ */
+#ifndef DEADHOLD_PROC_H
+#define DEADHOLD_PROC_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "alert.h"
+
+/* include/linux/sched.h, unchanged since 2.6 */
+#define PROC_FLAG_EXITING 0x00000004u
+#define PROC_FLAG_KTHREAD 0x00200000u
+
+/* /proc/PID/stat or /proc/PID/task/TID/stat */
+struct proc_stat {
+	int32_t pid;
+	char comm[NAME_BYTES +
+		  1]; /* raw bytes; cut where the kernel's is longer (kernel workers) */
+	char state;   /* R S D T t Z X I … */
+	int32_t ppid;
+	uint32_t flags;	      /* PF_* */
+	int32_t threads;      /* those that are in the process's list, a zombie leader included */
+	uint64_t start_ticks; /* clock ticks since boot */
+};
+
+/* 0, or -EINVAL. */
+int proc_stat_parse(const char *text, size_t len, struct proc_stat *stat);
+
+/*
+ * Ended, or so far on its way out that its memory may be gone already: nothing can be read through
+ * it, and it does nothing any more.
+ */
+bool proc_stat_ended(const struct proc_stat *stat);
+
+/* /proc/PID/status or /proc/PID/task/TID/status. A line that is missing leaves its member unknown. */
+struct proc_status {
+	char state;	 /* 0: unknown */
+	int32_t tgid;	 /* 0: unknown */
+	int32_t ppid;	 /* 0: unknown, or not visible from here */
+	int64_t uid;	 /* the real one; -1: unknown */
+	int32_t ns_tgid; /* in its own PID namespace: the last number of NStgid; 0: unknown */
+	int32_t ns_tid;	 /* the last number of NSpid; 0: unknown */
+};
+
+/* 0, or -EINVAL when not a single known line is there. */
+int proc_status_parse(const char *text, size_t len, struct proc_status *status);
+
+/* One line of /proc/PID/maps. */
+struct proc_mapping {
+	uint64_t start, end;
+	uint64_t offset;
+	uint64_t device; /* major << 20 | minor: the kernel's own encoding, as in sb->s_dev */
+	uint64_t inode;
+	bool read, write, exec;
+	bool shared;	  /* 's': VM_MAYSHARE */
+	const char *path; /* into the line, escaped, not terminated; NULL: anonymous */
+	size_t path_len;
+};
+
+/* The line without its newline. 0, or -EINVAL. *mapping borrows from the line. */
+int proc_mapping_parse(const char *line, size_t len, struct proc_mapping *mapping);
+
+/*
+ * The path as the kernel has it, into path (always terminated, cut to size): \012 becomes a newline
+ * again. Maps escapes nothing else, not even the backslash: a file whose name holds these four
+ * characters can't be told apart. Returns the length of the whole result, as snprintf does.
+ */
+size_t proc_path_unescape(const char *text, size_t len, char *path, size_t size);
+
+/*
+ * Whether path ends in the kernel's " (deleted)", and its length without that. A file that is really
+ * named like this looks the same: the mark alone proves nothing.
+ */
+bool proc_path_deleted(const char *path, size_t *len);
+
+/*
+ * The libc that a mapped file's name proves, LIBC_UNKNOWN for others. "libc.so" alone is no proof:
+ * musl's bears that name, and bionic's.
+ */
+enum lock_libc proc_path_libc(const char *path, size_t len);
+
+/*
+ * /proc/PID/cgroup: the path in the version 2 hierarchy, else the one of systemd's, else the first
+ * one. 0, or -EINVAL when there is none.
+ */
+int proc_cgroup_parse(const char *text, size_t len, char *path, size_t size);
+
+/* /proc/PID/cmdline: NULs become spaces, those at the end are dropped; cut to size, terminated. */
+void proc_cmdline_parse(const char *text, size_t len, char *cmdline, size_t size);
+
+/* The target of /proc/PID/ns/pid, "pid:[4026531836]". The inode, or 0. */
+uint32_t proc_namespace_parse(const char *text, size_t len);
+
+#endif

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <uthash.h>
+
+#include "processes.h"
+
+#define PROCESSES_LIMIT 512
+
+struct known {
+	struct proc_key key;
+	bool ready;
+	enum lock_libc libc;
+	char *exe, *cgroup, *cmdline; /* NULL: unknown */
+	UT_hash_handle hh;	      /* in order of insertion: the oldest goes first */
+};
+
+struct processes {
+	struct reader *reader;
+	uint64_t tick_ns;
+	bool cmdline;
+	processes_changed *changed;
+	void *context;
+	struct known *known;
+};
+
+/* A question under way: the answer finds its entry by key, which may be gone by then. */
+struct question {
+	struct processes *processes;
+	struct proc_key key;
+};
+
+struct processes *processes_new(struct reader *reader, uint64_t tick_ns, bool cmdline,
+				processes_changed *changed, void *context)
+{
+	struct processes *processes = calloc(1, sizeof(*processes));
+
+	if (processes)
+		*processes = (struct processes){ .reader = reader,
+						 .tick_ns = tick_ns,
+						 .cmdline = cmdline,
+						 .changed = changed,
+						 .context = context };
+	return processes;
+}
+
+static void known_free(struct processes *processes, struct known *known)
+{
+	HASH_DEL(processes->known, known);
+	free(known->exe);
+	free(known->cgroup);
+	free(known->cmdline);
+	free(known);
+}
+
+void processes_free(struct processes *processes)
+{
+	if (!processes)
+		return;
+	while (processes->known)
+		known_free(processes, processes->known);
+	free(processes);
+}
+
+static struct known *known_find(const struct processes *processes, const struct proc_key *key)
+{
+	struct known *known;
+
+	HASH_FIND(hh, processes->known, key, sizeof(*key), known);
+	return known;
+}
+
+static struct known *known_add(struct processes *processes, const struct proc_key *key)
+{
+	struct known *known = calloc(1, sizeof(*known));
+
+	if (!known)
+		return NULL;
+	if (HASH_COUNT(processes->known) >= PROCESSES_LIMIT)
+		known_free(processes, processes->known);
+	known->key = *key;
+	HASH_ADD(hh, processes->known, key, sizeof(known->key), known);
+	return known;
+}
+
+static char *text_keep(char *old, const char *text)
+{
+	if (!*text)
+		return old;
+	free(old);
+	return strdup(text);
+}
+
+static void known_learn(struct known *known, const struct look_answer *answer)
+{
+	known->ready = true;
+	if (answer->error)
+		return;
+	known->libc = answer->libc;
+	known->exe = text_keep(known->exe, answer->process.exe);
+	known->cgroup = text_keep(known->cgroup, answer->process.cgroup);
+	known->cmdline = text_keep(known->cmdline, answer->process.cmdline);
+}
+
+static void question_answered(void *context, const struct look *look,
+			      const struct look_answer *answer)
+{
+	struct question *question = context;
+	struct processes *processes = question->processes;
+	struct known *known = known_find(processes, &question->key);
+
+	(void)look;
+	if (known)
+		known_learn(known, answer);
+	free(question);
+	if (answer->error != -ECANCELED) /* the agent is ending: nothing is left to go on with */
+		processes->changed(processes->context);
+}
+
+static void known_ask(struct processes *processes, struct known *known)
+{
+	struct question *question = malloc(sizeof(*question));
+	struct look look = {
+		.tgid = known->key.tgid,
+		.start_ticks = known->key.start_ns / processes->tick_ns,
+		.want = LOOK_PROCESS | (processes->cmdline ? LOOK_CMDLINE : 0),
+	};
+
+	if (question)
+		*question = (struct question){ .processes = processes, .key = known->key };
+	if (!question || reader_look(processes->reader, &look, question_answered, question)) {
+		free(question);
+		known->ready = true; /* goes without */
+	}
+}
+
+bool processes_ready(struct processes *processes, const struct proc_key *key)
+{
+	struct known *known = known_find(processes, key);
+
+	if (!known) {
+		known = known_add(processes, key);
+		if (!known)
+			return true;
+		known_ask(processes, known);
+	}
+	return known->ready;
+}
+
+void processes_learn(struct processes *processes, const struct proc_key *key,
+		     const struct look_answer *answer)
+{
+	struct known *known = known_find(processes, key) ?: known_add(processes, key);
+
+	if (known)
+		known_learn(known, answer);
+}
+
+static void text_fill(char *out, size_t bytes, const char *text)
+{
+	if (text) {
+		strncpy(out, text, bytes - 1);
+		out[bytes - 1] = '\0';
+	}
+}
+
+enum lock_libc processes_fill(const struct processes *processes, const struct proc_key *key,
+			      struct process_info *process)
+{
+	struct known *known = known_find(processes, key);
+
+	if (!known)
+		return LIBC_UNKNOWN;
+	text_fill(process->exe, sizeof(process->exe), known->exe);
+	text_fill(process->cgroup, sizeof(process->cgroup), known->cgroup);
+	text_fill(process->cmdline, sizeof(process->cmdline), known->cmdline);
+	return known->libc;
+}

@@ -1,0 +1,373 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <uthash.h>
+#include <utlist.h>
+
+#include "detect.h"
+#include "signals.h"
+
+/* PIDFD_SIGNAL_THREAD, include/uapi/linux/pidfd.h (6.9). */
+#define PIDFD_THREAD_FLAG 1
+
+/* A send that waits for what is known of its sender and target: later ones wait behind it. */
+struct waiting {
+	union {
+		struct ev_head head;
+		struct ev_signal signal;
+		struct ev_send_failed failed;
+	};
+	struct waiting *prev, *next;
+};
+
+#define WAITING_LIMIT 16384
+
+/* What was said of one folded row so far. */
+struct folded {
+	struct noise_key key;
+	uint64_t said;
+	UT_hash_handle hh;
+};
+
+struct signals {
+	struct agent *agent;
+	struct waiting *waiting;
+	size_t n_waiting;
+	struct folded *folded;
+	uint64_t folded_total;
+	double interval_s;
+};
+
+struct signals *signals_new(struct agent *agent)
+{
+	struct signals *signals = calloc(1, sizeof(*signals));
+
+	if (signals)
+		signals->agent = agent;
+	return signals;
+}
+
+void signals_free(struct signals *signals)
+{
+	struct waiting *waiting, *next;
+	struct folded *folded, *other;
+
+	if (!signals)
+		return;
+	DL_FOREACH_SAFE(signals->waiting, waiting, next)
+	{
+		free(waiting);
+	}
+	HASH_ITER (hh, signals->folded, folded, other) {
+		HASH_DEL(signals->folded, folded);
+		free(folded);
+	}
+	free(signals);
+}
+
+static enum severity signal_severity(const struct alert *alert)
+{
+	if (alert->signal.fatal)
+		return SEVERITY_CRITICAL;
+	return alert->kind == ALERT_TID_KILL ? SEVERITY_WARNING : SEVERITY_INFO;
+}
+
+static void signal_say(struct signals *signals, const struct ev_signal *ev)
+{
+	struct agent *agent = signals->agent;
+	struct alert alert = { .time_ns = ev->head.time_ns };
+	enum lock_libc libc;
+
+	detect_process(&alert.process, &ev->target, agent->tick_ns);
+	detect_thread(&alert.thread, &ev->target, agent->tick_ns);
+	libc = processes_fill(agent->processes, &ev->target.proc, &alert.process);
+	if (!(ev->flags & SIGNAL_NO_SENDER)) {
+		detect_process(&alert.sender_process, &ev->sender, agent->tick_ns);
+		detect_thread(&alert.sender_thread, &ev->sender, agent->tick_ns);
+		processes_fill(agent->processes, &ev->sender.proc, &alert.sender_process);
+	}
+	alert.kind = detect_signal(&alert.signal, ev, libc);
+	alert.severity = signal_severity(&alert);
+	stream_say(&agent->stream, &alert);
+}
+
+size_t signals_waiting(const struct signals *signals)
+{
+	return signals->n_waiting;
+}
+
+/* The thread that a failed send named: by its host TID, or by its number in the sender's namespace. */
+struct target_search {
+	uint32_t tid; /* 0: by the two below */
+	uint32_t pid_ns, ns_tid;
+	bool found;
+	struct ev_task task;
+};
+
+static void target_row(void *context, const struct task_row *row)
+{
+	struct target_search *search = context;
+
+	if (search->tid
+		    ? row->task.tid == search->tid
+		    : row->task.pid_ns == search->pid_ns && row->task.ns_tid == search->ns_tid) {
+		search->found = true;
+		search->task = row->task;
+	}
+}
+
+static bool sender_is_host(const struct ev_send_failed *failed)
+{
+	return failed->sender.ns_tid == failed->sender.tid;
+}
+
+/* By host TID. */
+static bool target_find_tid(struct signals *signals, int32_t tid, struct target_search *search)
+{
+	int32_t tgid = tid > 0 ? host_tgid(tid) : 0;
+
+	search->tid = tid;
+	if (tgid > 0)
+		hooks_snapshot(signals->agent->hooks, tgid, target_row, search);
+	return search->found;
+}
+
+static bool target_find(struct signals *signals, const struct ev_send_failed *failed,
+			struct target_search *search)
+{
+	bool thread;
+	int32_t tid;
+
+	if (failed->call == SEND_PIDFD) {
+		tid = host_pidfd(failed->sender.proc.tgid, failed->tid, &thread);
+		return (thread || failed->call_flags & PIDFD_THREAD_FLAG) &&
+		       target_find_tid(signals, tid, search);
+	}
+	if (failed->tid <= 0)
+		return false;
+	if (sender_is_host(failed))
+		return target_find_tid(signals, failed->tid, search);
+	search->pid_ns = failed->sender.pid_ns;
+	search->ns_tid = failed->tid;
+	hooks_snapshot(signals->agent->hooks, SNAPSHOT_ALL, target_row, search);
+	return search->found;
+}
+
+/* As the caller named it: a process and a thread that may not be, or not belong together. */
+static void target_as_named(struct alert *alert, const struct ev_send_failed *failed)
+{
+	if (!sender_is_host(failed)) {
+		alert->thread.ns_tid = failed->tid;
+		return;
+	}
+	alert->thread.tid = failed->tid;
+	alert->process.pid = failed->tgid;
+}
+
+/* Does the thread that was found belong to the process that the call names as well? */
+static bool target_fits(const struct target_search *search, const struct ev_send_failed *failed)
+{
+	if (!failed->tgid)
+		return true;
+	return (uint32_t)failed->tgid ==
+	       (sender_is_host(failed) ? search->task.proc.tgid : search->task.ns_tgid);
+}
+
+static void failed_say(struct signals *signals, const struct ev_send_failed *failed)
+{
+	struct agent *agent = signals->agent;
+	bool by_kill = failed->call == SEND_KILL || failed->call == SEND_RT_SIGQUEUEINFO;
+	struct target_search search = { 0 };
+	struct alert alert = {
+		.kind = by_kill ? ALERT_TID_KILL : ALERT_THREAD_SIGNAL,
+		.time_ns = failed->head.time_ns,
+		.sender_process = { .uid = -1 },
+		.process = { .uid = -1 },
+		.signal = {
+			.number = failed->signal,
+			.scope = by_kill ? SCOPE_PROCESS : SCOPE_THREAD,
+			.call = (enum signal_call)failed->call,
+			.result = failed->error ? RESULT_FAILED : RESULT_PROBED,
+			.error = failed->error,
+		},
+	};
+
+	/* kill names processes; that a thread was meant shows only where the number is a thread's. */
+	if (target_find(signals, failed, &search) && target_fits(&search, failed)) {
+		if (by_kill && search.task.tid == search.task.proc.tgid)
+			return;
+		detect_process(&alert.process, &search.task, agent->tick_ns);
+		detect_thread(&alert.thread, &search.task, agent->tick_ns);
+		alert.signal.libc = processes_fill(agent->processes, &search.task.proc,
+						   &alert.process);
+	} else if (by_kill ||
+		   (failed->call == SEND_PIDFD && !(failed->call_flags & PIDFD_THREAD_FLAG))) {
+		return;
+	} else if (failed->call != SEND_PIDFD) {
+		target_as_named(&alert, failed);
+	}
+	detect_process(&alert.sender_process, &failed->sender, agent->tick_ns);
+	detect_thread(&alert.sender_thread, &failed->sender, agent->tick_ns);
+	processes_fill(agent->processes, &failed->sender.proc, &alert.sender_process);
+	alert.signal.from_same_process = alert.process.pid == alert.sender_process.pid;
+	alert.severity = signal_severity(&alert);
+	stream_say(&agent->stream, &alert);
+}
+
+static bool send_ready(struct signals *signals, const struct ev_head *head)
+{
+	struct processes *processes = signals->agent->processes;
+	const struct ev_signal *signal = (const void *)head;
+	bool ready;
+
+	if (head->type == EV_SEND_FAILED)
+		return processes_ready(processes,
+				       &((const struct ev_send_failed *)head)->sender.proc);
+	ready = processes_ready(processes, &signal->target.proc);
+	if (!(signal->flags & SIGNAL_NO_SENDER))
+		ready &= processes_ready(processes, &signal->sender.proc);
+	return ready;
+}
+
+static void send_say(struct signals *signals, const struct ev_head *head)
+{
+	if (head->type == EV_SEND_FAILED)
+		failed_say(signals, (const void *)head);
+	else
+		signal_say(signals, (const void *)head);
+}
+
+void signals_flush(struct signals *signals, bool all)
+{
+	struct waiting *first;
+
+	while ((first = signals->waiting) && (all || send_ready(signals, &first->head))) {
+		DL_DELETE(signals->waiting, first);
+		signals->n_waiting--;
+		send_say(signals, &first->head);
+		free(first);
+	}
+}
+
+/* `size` bytes at head: one of the two records. */
+static void send_take(struct signals *signals, const struct ev_head *head, size_t size)
+{
+	struct waiting *waiting = NULL;
+
+	if (!signals->waiting && send_ready(signals, head)) {
+		send_say(signals, head);
+		return;
+	}
+	if (signals->n_waiting < WAITING_LIMIT)
+		waiting = malloc(sizeof(*waiting));
+	if (!waiting) {
+		/* Rather say it without the names of executables than lose it or its order. */
+		signals_flush(signals, true);
+		send_say(signals, head);
+		return;
+	}
+	memcpy(&waiting->head, head, size);
+	DL_APPEND(signals->waiting, waiting);
+	signals->n_waiting++;
+}
+
+void signals_sent(struct signals *signals, const struct ev_signal *signal)
+{
+	send_take(signals, &signal->head, sizeof(*signal));
+}
+
+void signals_failed(struct signals *signals, const struct ev_send_failed *failed)
+{
+	send_take(signals, &failed->head, sizeof(*failed));
+}
+
+static struct folded *folded_get(struct signals *signals, const struct noise_key *key)
+{
+	struct folded *folded;
+
+	HASH_FIND(hh, signals->folded, key, sizeof(*key), folded);
+	if (folded)
+		return folded;
+	folded = calloc(1, sizeof(*folded));
+	if (!folded)
+		return NULL;
+	folded->key = *key;
+	HASH_ADD(hh, signals->folded, key, sizeof(folded->key), folded);
+	return folded;
+}
+
+/* No process of that number: the kernel's row and ours can go. EPERM means that it is there. */
+static void folded_gone(struct signals *signals, struct folded *folded)
+{
+	if (!kill(folded->key.proc.tgid, 0) || errno != ESRCH)
+		return;
+	hooks_noise_remove(signals->agent->hooks, &folded->key);
+	HASH_DEL(signals->folded, folded);
+	free(folded);
+}
+
+struct noise_wait {
+	struct signals *signals;
+	bool ready;
+};
+
+static void noise_ask(void *context, const struct noise_key *key, const struct noise_row *row)
+{
+	struct noise_wait *wait = context;
+	struct folded *folded = folded_get(wait->signals, key);
+
+	if (folded && row->count > folded->said)
+		wait->ready &= processes_ready(wait->signals->agent->processes, &key->proc);
+}
+
+bool signals_noise_ready(struct signals *signals)
+{
+	struct noise_wait wait = { .signals = signals, .ready = true };
+
+	hooks_noise(signals->agent->hooks, noise_ask, &wait);
+	return wait.ready;
+}
+
+static void noise_row(void *context, const struct noise_key *key, const struct noise_row *row)
+{
+	struct signals *signals = context;
+	struct agent *agent = signals->agent;
+	struct folded *folded = folded_get(signals, key);
+	struct alert alert = {
+		.kind = ALERT_NOISE,
+		.severity = SEVERITY_INFO,
+		.time_ns = host_now(),
+		.interval_s = signals->interval_s,
+	};
+
+	if (!folded)
+		return; /* its count stays in the kernel and is said next time */
+	if (row->count > folded->said) {
+		detect_process(&alert.process, &row->target, agent->tick_ns);
+		alert.signal.number = key->signal;
+		alert.signal.from_same_process = key->from_same_process;
+		alert.signal.libc = processes_fill(agent->processes, &key->proc, &alert.process);
+		/* 32 is folded only as a timer's expiry: policy.c. */
+		alert.signal.has_code = key->signal == 32;
+		alert.signal.code = SI_TIMER;
+		alert.count = row->count - folded->said;
+		signals->folded_total += alert.count;
+		folded->said = row->count;
+		stream_say(&agent->stream, &alert);
+	}
+	folded_gone(signals, folded);
+}
+
+void signals_noise(struct signals *signals, double interval_s)
+{
+	signals->interval_s = interval_s;
+	hooks_noise(signals->agent->hooks, noise_row, signals);
+}
+
+uint64_t signals_folded(const struct signals *signals)
+{
+	return signals->folded_total;
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
+#include <fnmatch.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cleanup.h"
+#include "host.h"
+#include "stream.h"
+
+static bool ids_match(const struct id_list *list, int32_t id)
+{
+	size_t i;
+
+	for (i = 0; i < list->n; i++) {
+		if (list->id[i] == id)
+			return true;
+	}
+	return !list->n;
+}
+
+static bool comms_match(const struct word_list *list, const char *comm)
+{
+	size_t i;
+
+	for (i = 0; i < list->n; i++) {
+		if (!fnmatch(list->word[i], comm, 0))
+			return true;
+	}
+	return false;
+}
+
+#define CGROUP_ROOT "/sys/fs/cgroup"
+
+/* This cgroup or one below it. */
+static bool cgroups_match(const struct word_list *list, const char *cgroup)
+{
+	size_t i, len;
+
+	for (i = 0; i < list->n && *cgroup; i++) {
+		const char *word = list->word[i];
+
+		if (!strncmp(word, CGROUP_ROOT, strlen(CGROUP_ROOT))) {
+			word += strlen(CGROUP_ROOT);
+			/* Below the root: a hierarchy, unless version 2 alone is mounted there. */
+			if (access(CGROUP_ROOT "/cgroup.controllers", F_OK) && *word == '/')
+				word += 1 + strcspn(word + 1, "/");
+		}
+		len = strlen(word);
+		while (len && word[len - 1] == '/')
+			len--;
+		if (!strncmp(cgroup, word, len) && (!cgroup[len] || cgroup[len] == '/'))
+			return true;
+	}
+	/* Of a process that ended at once nobody could read it: rather one line too many. */
+	return !list->n || !*cgroup;
+}
+
+static bool process_match(const struct options *o, const struct alert *a)
+{
+	if (!ids_match(&o->pids, a->process.pid) || !cgroups_match(&o->cgroups, a->process.cgroup))
+		return false;
+	if (o->comms.n && !comms_match(&o->comms, a->process.comm))
+		return false;
+	return !comms_match(&o->not_comms, a->process.comm);
+}
+
+static bool signal_match(const struct options *o, const struct alert *a)
+{
+	uint64_t bit = a->signal.number ? 1ull << (a->signal.number - 1) : 0;
+
+	if (o->signals && !(o->signals & bit))
+		return false;
+	if (o->not_signals & bit)
+		return false;
+	return a->kind == ALERT_NOISE || ids_match(&o->sender_pids, a->sender_process.pid);
+}
+
+static bool is_about_signals(const struct alert *alert)
+{
+	return alert->kind == ALERT_THREAD_SIGNAL || alert->kind == ALERT_TID_KILL ||
+	       alert->kind == ALERT_NOISE;
+}
+
+bool stream_wants(const struct stream *stream, const struct alert *alert)
+{
+	const struct options *o = stream->options;
+
+	/* Whether the stream can be trusted is not for a filter to hide. */
+	if (alert->kind == ALERT_READY || alert->kind == ALERT_LOSS || alert->kind == ALERT_SUMMARY)
+		return true;
+	if (alert->kind == ALERT_NOISE && o->output == OUTPUT_TEXT)
+		return false; /* in text, the summary has the total */
+	if (o->kinds && !(o->kinds & 1u << alert->kind))
+		return false;
+	if (alert->kind != ALERT_NOISE && !ids_match(&o->tids, alert->thread.tid))
+		return false;
+	return process_match(o, alert) && (!is_about_signals(alert) || signal_match(o, alert));
+}
+
+static char *alert_format(const struct stream *stream, const struct alert *alert, size_t *len)
+{
+	if (stream->options->output == OUTPUT_JSON)
+		return alert_json(alert, stream->run, stream->seq + 1,
+				  host_now() + stream->run->realtime_offset_ns, len);
+	return alert_text(alert, stream->run, len);
+}
+
+void stream_say(struct stream *stream, const struct alert *alert)
+{
+	_cleanup_free_ char *line = NULL;
+	size_t len;
+	int error;
+
+	if (!stream_wants(stream, alert))
+		return;
+	line = alert_format(stream, alert, &len);
+	error = line ? output_write(stream->output, line, len) : -ENOBUFS;
+	if (!error) {
+		stream->seq++;
+		stream->said[alert->kind]++;
+	} else if (error == -ENOBUFS) {
+		stream->refused++;
+	} else if (!stream->error) {
+		stream->error = error;
+	}
+}

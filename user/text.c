@@ -1,0 +1,501 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Alerts for people, who may read them at three in the morning and not know what a futex is. The
+ * first line answers who and what; each line below it adds one fact.
+ */
+#include "alert.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "words.h"
+
+#define COLUMNS	    80
+#define INDENT	    2
+#define INDENT_MORE 8
+/* In a line to be wrapped: a space that no line breaks at. Escaped text never holds this byte. */
+#define GLUE "\x01"
+
+#define LINE_BYTES   8192 /* more than an escaped path and an escaped symbol */
+#define PLACE_BYTES  (ESCAPED_BYTES(PATH_BYTES) + ESCAPED_BYTES(DETAIL_BYTES) + 32)
+#define PHRASE_BYTES 64
+
+#define NS_PER_MS UINT64_C(1000000)
+#define NS_PER_S  UINT64_C(1000000000)
+
+/* A duration that stays on one line. */
+static const char *span(uint64_t ns, char out[DURATION_BYTES])
+{
+	duration(ns, out);
+	*strchrnul(out, ' ') = GLUE[0];
+	return out;
+}
+
+/* ", 1.5 s ago" at the time of the alert; empty if it is the same moment or unknown */
+static const char *ago(const struct alert *alert, uint64_t then_ns, char out[PHRASE_BYTES])
+{
+	char length[DURATION_BYTES];
+
+	out[0] = '\0';
+	if (then_ns && then_ns + NS_PER_MS <= alert->time_ns)
+		snprintf(out, PHRASE_BYTES, ", %s" GLUE "ago",
+			 span(alert->time_ns - then_ns, length));
+	return out;
+}
+
+static size_t columns(const char *text, size_t bytes)
+{
+	size_t width = 0;
+
+	for (size_t i = 0; i < bytes; i++)
+		width += (text[i] & 0xc0) != 0x80;
+	return width;
+}
+
+/* Prints a line below the message: indented, and broken at spaces where it would be too wide. */
+static void print_wrapped(FILE *out, const char *line)
+{
+	size_t column = INDENT;
+
+	fprintf(out, "%*s", INDENT, "");
+	for (bool first = true; *line || first; first = false) {
+		size_t bytes = strcspn(line, " "), width = columns(line, bytes);
+
+		if (!first && column > INDENT_MORE && column + 1 + width > COLUMNS) {
+			fprintf(out, "\n%*s", INDENT_MORE, "");
+			column = INDENT_MORE;
+		} else if (!first) {
+			fputc(' ', out);
+			column++;
+		}
+		for (size_t i = 0; i < bytes; i++)
+			fputc(line[i] == GLUE[0] ? ' ' : line[i], out);
+		column += width;
+		line += bytes;
+		line += *line == ' ';
+	}
+	fputc('\n', out);
+}
+
+static __attribute__((format(printf, 2, 3))) void detail(FILE *out, const char *format, ...)
+{
+	char line[LINE_BYTES];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	print_wrapped(out, line);
+}
+
+/* ", /usr/bin/web+0x40e0 (queue_lock)", or what of it is known */
+static const char *lock_place(const struct lock_info *lock, char out[PLACE_BYTES])
+{
+	char path[ESCAPED_BYTES(PATH_BYTES)], symbol[ESCAPED_BYTES(DETAIL_BYTES)];
+	size_t used = 0;
+
+	out[0] = '\0';
+	if (lock->map_path[0] == '/' && lock->map_start)
+		used = (size_t)snprintf(out, PLACE_BYTES, ", %s+0x%" PRIx64,
+					ESCAPE(path, lock->map_path),
+					lock->address - lock->map_start + lock->map_offset);
+	else if (lock->map_path[0])
+		used = (size_t)snprintf(out, PLACE_BYTES, ", in %s", ESCAPE(path, lock->map_path));
+	if (lock->symbol[0])
+		snprintf(out + used, PLACE_BYTES - used, used ? " (%s)" : ", %s",
+			 ESCAPE(symbol, lock->symbol));
+	return out;
+}
+
+static const char *lock_type_words(enum lock_type type)
+{
+	switch (type) {
+	case LOCK_MUTEX:
+	case LOCK_ROBUST_MUTEX:
+		return "mutex";
+	case LOCK_PI_MUTEX:
+		return "priority-inheritance mutex";
+	case LOCK_RWLOCK:
+		return "rwlock, held for writing";
+	default:
+		return "lock of unknown make";
+	}
+}
+
+static void detail_lock(FILE *out, const struct lock_info *lock)
+{
+	const char *kind = lock_kind_name(lock->kind), *proof = lock_proof_name(lock->proof);
+	char address[PHRASE_BYTES] = "at an unknown address", times[PHRASE_BYTES] = "";
+	char place[PLACE_BYTES];
+
+	if (lock->address)
+		snprintf(address, sizeof(address), "0x%" PRIx64, lock->address);
+	if (lock->recursion > 1)
+		snprintf(times, sizeof(times), ", held %u times", lock->recursion);
+	detail(out, "lock %s: %s%s%s%s%s%s, proof %s%s", address, lock->shared ? "shared " : "",
+	       lock_is_robust(lock) ? "robust " : "", kind ? kind : "", kind ? " " : "",
+	       lock_type_words(lock->type), times, proof ? proof : "unknown",
+	       lock_place(lock, place));
+}
+
+static void detail_locks(FILE *out, const struct alert *alert)
+{
+	bool robust = false;
+
+	for (size_t i = 0; i < alert->n_locks; i++) {
+		detail_lock(out, &alert->locks[i]);
+		robust |= lock_is_robust(&alert->locks[i]);
+	}
+	if (robust && alert->kind != ALERT_ORPHAN_CLEARED)
+		detail(out, "robust: the next thread that locks it is told and can recover it");
+}
+
+static const char *exit_reason_words(enum exit_reason reason)
+{
+	switch (reason) {
+	case EXIT_RETURN:
+		return "its thread function returned";
+	case EXIT_CANCEL:
+		return "it was cancelled with pthread_cancel";
+	case EXIT_RAW:
+		return "it called the exit system call, not libc's";
+	case EXIT_SECCOMP:
+		return "seccomp killed this one thread";
+	case EXIT_EXEC:
+		return "its process called exec";
+	case EXIT_PROCESS_EXIT:
+		return "its process exited";
+	case EXIT_PROCESS_KILLED:
+		return "its process was killed";
+	default:
+		return "how it ended is not known";
+	}
+}
+
+/* The dead owner and its end; of a lock that fork copied, why nobody can unlock it. */
+static void detail_owner(FILE *out, const struct alert *alert, const struct thread_info *owner)
+{
+	char who[WHO_BYTES], when[PHRASE_BYTES], name[SIGNAL_NAME_BYTES];
+	char by[PHRASE_BYTES] = "", code[PHRASE_BYTES] = "";
+	const struct exit_info *end = &alert->exit;
+
+	thread_in_full(&alert->process, owner, who);
+	if (alert->exit.reason == EXIT_FORK) {
+		detail(out, "fork: inherited locked from the parent; nobody in this process "
+			    "holds it, so nobody can unlock it");
+		if (owner->tid || owner->ns_tid)
+			detail(out, "owner in the parent %s", who);
+		return;
+	}
+	if (end->signal)
+		snprintf(by, sizeof(by), " with %s",
+			 signal_name(end->signal, LIBC_UNKNOWN, ORIGIN_OTHER, name));
+	if (end->has_code && end->code)
+		snprintf(code, sizeof(code), ", exit code %d", end->code);
+	detail(out, "dead owner %s: %s%s%s%s", who, exit_reason_words(end->reason), by, code,
+	       ago(alert, end->time_ns, when));
+}
+
+/* process: of the waiter, NULL where it is the alert's own */
+static void detail_waiter(FILE *out, const struct alert *alert, const struct process_info *process,
+			  const struct thread_info *thread, const struct wait_info *wait)
+{
+	char who[WHO_BYTES], whose[WHO_BYTES] = "", length[DURATION_BYTES];
+	char how[PHRASE_BYTES], since[PHRASE_BYTES] = ", since before it was watched";
+
+	if (wait->has_timeout)
+		snprintf(how, sizeof(how), "gives up after %s", span(wait->timeout_ns, length));
+	else
+		snprintf(how, sizeof(how),
+			 alert_hangs(alert, wait) ? "waits for ever" : "waits without a timeout");
+	if (wait->since_ns && wait->since_ns <= alert->time_ns)
+		snprintf(since, sizeof(since), ", for %s already",
+			 span(alert->time_ns - wait->since_ns, length));
+	if (process)
+		process_in_full(process, whose);
+	detail(out, "%s %s%s%s: %s%s", alert_hangs(alert, wait) ? "stuck" : "waiting",
+	       thread_in_full(process ? process : &alert->process, thread, who),
+	       process ? " of " : "", whose, how, since);
+}
+
+/* Where a process runs, as far as it is known: what the reader needs to restart it. */
+static void detail_process(FILE *out, const struct process_info *process, const struct run *run)
+{
+	char id[ESCAPED_BYTES(CONTAINER_ID_BYTES)], unit[ESCAPED_BYTES(DETAIL_BYTES)];
+	char cmdline[ESCAPED_BYTES(DETAIL_BYTES)], comm[ESCAPED_BYTES(NAME_BYTES)];
+
+	ESCAPE(comm, process->comm);
+	if (process->container_id[0])
+		detail(out, "%s runs in container %.12s", comm, ESCAPE(id, process->container_id));
+	if (process->unit[0])
+		detail(out, "%s runs in unit %s", comm, ESCAPE(unit, process->unit));
+	if (run->cmdline && process->cmdline[0])
+		detail(out, "%s was started as %s", comm, ESCAPE(cmdline, process->cmdline));
+}
+
+static void details_ready(FILE *out, const struct alert *alert, const struct run *run)
+{
+	char word[ESCAPED_BYTES(DETAIL_BYTES)];
+
+	(void)run;
+	detail(out, "deadhold %s on Linux %s", alert->version, alert->kernel);
+	for (size_t i = 0; i < alert->n_hooks; i++)
+		detail(out, "hook %s: %s", alert->hooks[i].name,
+		       alert->hooks[i].word ? ESCAPE(word, alert->hooks[i].word) : "unknown");
+	detail(out, "looked at %" PRIu64 " thread%s that already waited on a futex",
+	       alert->blocked_threads, plural(alert->blocked_threads));
+}
+
+static void details_lock_orphaned(FILE *out, const struct alert *alert, const struct run *run)
+{
+	detail_owner(out, alert, &alert->thread);
+	detail_locks(out, alert);
+	for (size_t i = 0; i < alert->n_waiters; i++) {
+		const struct waiter_info *waiter = &alert->waiters[i];
+		bool foreign = waiter->process.pid && waiter->process.pid != alert->process.pid;
+
+		detail_waiter(out, alert, foreign ? &waiter->process : NULL, &waiter->thread,
+			      &waiter->wait);
+	}
+	detail_process(out, &alert->process, run);
+}
+
+static void details_orphan_wait(FILE *out, const struct alert *alert, const struct run *run)
+{
+	detail_waiter(out, alert, NULL, &alert->thread, &alert->wait);
+	detail_locks(out, alert);
+	detail_owner(out, alert, &alert->owner);
+	detail_process(out, &alert->process, run);
+}
+
+static void details_orphan_cleared(FILE *out, const struct alert *alert, const struct run *run)
+{
+	static const char *const words[CLEARED_HOWS] = {
+		[CLEARED_FOREIGN_UNLOCK] = "another thread unlocked it",
+		[CLEARED_RECOVERED] = "a thread took it over and made it consistent",
+		[CLEARED_PROCESS_EXIT] = "the process ended",
+		[CLEARED_EXEC] = "the process became another program",
+		[CLEARED_GONE] = "its memory was freed or holds something else now",
+	};
+
+	(void)run;
+	if (alert->how < CLEARED_HOWS)
+		detail(out, "how: %s", words[alert->how]);
+	detail_locks(out, alert);
+}
+
+static const char *error_words(int error)
+{
+	switch (error) {
+	case ESRCH:
+		return ", no such thread or process";
+	case EPERM:
+		return ", the sender is not permitted to";
+	case EAGAIN:
+		return ", too many signals are queued";
+	case EINVAL:
+		return ", no such signal or no valid id";
+	default:
+		return "";
+	}
+}
+
+static void detail_signal(FILE *out, const struct alert *alert)
+{
+	static const char *const results[SIGNAL_RESULTS] = {
+		[RESULT_QUEUED] = "queued",
+		[RESULT_IGNORED] = "ignored by the target",
+		[RESULT_ALREADY_PENDING] = "already pending, so dropped",
+		[RESULT_FAILED] = "failed",
+		[RESULT_PROBED] = "the target exists, nothing was sent",
+	};
+	const struct signal_info *signal = &alert->signal;
+	const char *call = signal_call_name(signal->call);
+	const char *code = signal->has_code ? si_code_name(signal->number, signal->code) : NULL;
+	const char *meaning = signal_meaning(signal->number, signal->libc, signal_origin(signal));
+	bool failed = signal->result == RESULT_FAILED;
+	char name[SIGNAL_NAME_BYTES];
+
+	detail(out, "signal %d %s%s%s%s%s%s%s%s: %s%s%s%s", signal->number,
+	       signal_label(&alert->signal, name), meaning ? " (" : "", meaning ? meaning : "",
+	       meaning ? ")" : "", call ? " by " : "", call ? call : "", code ? ", " : "",
+	       code ? code : "", signal->result < SIGNAL_RESULTS ? results[signal->result] : "",
+	       failed ? " with " : "", failed ? errno_name(signal->error) : "",
+	       failed ? error_words(signal->error) : "");
+}
+
+static void detail_party(FILE *out, const char *role, const struct process_info *process,
+			 const struct thread_info *thread)
+{
+	char who[WHO_BYTES], whose[WHO_BYTES];
+	bool has_thread = thread->tid || thread->ns_tid;
+
+	if (has_thread)
+		thread_in_full(process, thread, who);
+	if (process->pid)
+		process_in_full(process, whose);
+	if (has_thread || process->pid)
+		detail(out, "%s %s%s%s", role, has_thread ? who : "",
+		       has_thread && process->pid ? " of " : "", process->pid ? whose : "");
+}
+
+static bool was_sent(const struct signal_info *signal)
+{
+	return signal->result != RESULT_FAILED && signal->result != RESULT_PROBED;
+}
+
+static void details_signal(FILE *out, const struct alert *alert, const struct run *run)
+{
+	if (alert->signal.fatal && was_sent(&alert->signal))
+		detail(out, "fatal: ends the whole process, unless it is blocked or handled first");
+	else if (alert->signal.number == SIGSTOP && was_sent(&alert->signal))
+		detail(out, "stops the whole process until SIGCONT");
+	detail_signal(out, alert);
+	detail_party(out, "sender", &alert->sender_process, &alert->sender_thread);
+	detail_process(out, &alert->sender_process, run);
+	detail_party(out, "target", &alert->process, &alert->thread);
+	detail_process(out, &alert->process, run);
+}
+
+static void details_tid_kill(FILE *out, const struct alert *alert, const struct run *run)
+{
+	char process[WHO_BYTES], name[SIGNAL_NAME_BYTES];
+
+	if (was_sent(&alert->signal))
+		detail(out, "whole process: %s gives %s to all of %s, not to one thread of it",
+		       alert->signal.call == CALL_RT_SIGQUEUEINFO ? "sigqueue" : "kill",
+		       signal_label(&alert->signal, name), process_label(&alert->process, process));
+	details_signal(out, alert, run);
+}
+
+static void details_noise(FILE *out, const struct alert *alert, const struct run *run)
+{
+	const struct signal_info *signal = &alert->signal;
+	const char *meaning = signal_meaning(signal->number, signal->libc, signal_origin(signal));
+	char name[SIGNAL_NAME_BYTES];
+
+	(void)run;
+	if (meaning)
+		detail(out, "signal %d %s (%s)", signal->number, signal_label(&alert->signal, name),
+		       meaning);
+}
+
+/* lost: ring-buffer 12, reader-deadline 2 */
+static void detail_pairs(FILE *out, const char *label, const struct pair *pairs, size_t n)
+{
+	char line[LINE_BYTES];
+	size_t used = (size_t)snprintf(line, sizeof(line), "%s:", label);
+
+	for (size_t i = 0; i < n && used < sizeof(line); i++) {
+		const char *comma = i + 1 < n ? "," : "";
+		char value[ESCAPED_BYTES(DETAIL_BYTES)];
+		int more;
+
+		if (pairs[i].word)
+			ESCAPE(value, pairs[i].word);
+		else
+			snprintf(value, sizeof(value), "%" PRIu64, pairs[i].count);
+		more = snprintf(line + used, sizeof(line) - used, " %s" GLUE "%s%s", pairs[i].name,
+				value, comma);
+		used += (size_t)more;
+	}
+	if (n)
+		print_wrapped(out, line);
+}
+
+static void details_loss(FILE *out, const struct alert *alert, const struct run *run)
+{
+	(void)run;
+	detail_pairs(out, "where", alert->counts, alert->n_counts);
+}
+
+static void details_summary(FILE *out, const struct alert *alert, const struct run *run)
+{
+	(void)run;
+	detail_pairs(out, "said", alert->counts, alert->n_counts);
+	detail_pairs(out, "lost", alert->losses, alert->n_losses);
+	detail_pairs(out, "figures", alert->figures, alert->n_figures);
+}
+
+static void (*const details[ALERT_KINDS])(FILE *out, const struct alert *alert,
+					  const struct run *run) = {
+	[ALERT_READY] = details_ready,
+	[ALERT_LOCK_ORPHANED] = details_lock_orphaned,
+	[ALERT_ORPHAN_WAIT] = details_orphan_wait,
+	[ALERT_ORPHAN_CLEARED] = details_orphan_cleared,
+	[ALERT_THREAD_SIGNAL] = details_signal,
+	[ALERT_TID_KILL] = details_tid_kill,
+	[ALERT_NOISE] = details_noise,
+	[ALERT_LOSS] = details_loss,
+	[ALERT_SUMMARY] = details_summary,
+};
+
+static const char *severity_word(enum severity severity)
+{
+	switch (severity) {
+	case SEVERITY_CRITICAL:
+		return "CRITICAL";
+	case SEVERITY_WARNING:
+		return "WARNING";
+	default:
+		return "info";
+	}
+}
+
+/* The local time of day with milliseconds. */
+static void print_time(FILE *out, int64_t realtime_ns)
+{
+	time_t seconds = realtime_ns / (int64_t)NS_PER_S;
+	int ms = (int)(realtime_ns % (int64_t)NS_PER_S / (int64_t)NS_PER_MS);
+	struct tm tm;
+	char clock[16] = "";
+
+	if (localtime_r(&seconds, &tm))
+		strftime(clock, sizeof(clock), "%H:%M:%S", &tm);
+	fprintf(out, "%s.%03d", clock, ms);
+}
+
+static void print_alert(FILE *out, const struct alert *alert, const struct run *run,
+			const char *message)
+{
+	char missing[ESCAPED_BYTES(PATH_BYTES)];
+
+	print_time(out, (int64_t)alert->time_ns + run->realtime_offset_ns);
+	fprintf(out, " %s %s %s\n", severity_word(alert->severity), alert_kind_name(alert->kind),
+		message);
+	details[alert->kind](out, alert, run);
+	if (alert->missing)
+		detail(out, "missing: %s", ESCAPE(missing, alert->missing));
+}
+
+char *alert_text(const struct alert *alert, const struct run *run, size_t *len)
+{
+	char *text = NULL, *message;
+	bool failed = true;
+	FILE *out;
+
+	if ((unsigned int)alert->kind >= ALERT_KINDS) {
+		errno = EINVAL;
+		return NULL;
+	}
+	message = alert_message(alert);
+	out = message ? open_memstream(&text, len) : NULL;
+	if (out) {
+		print_alert(out, alert, run, message);
+		failed = ferror(out);
+		failed |= fclose(out) != 0;
+	}
+	free(message);
+	if (failed) {
+		free(text);
+		errno = ENOMEM;
+		return NULL;
+	}
+	return text;
+}

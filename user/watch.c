@@ -1,0 +1,601 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The agent: one thread, one epoll loop. Kernel records come in, alerts go out. */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "agent.h"
+#include "cases.h"
+#include "cleanup.h"
+#include "detect.h"
+#include "signals.h"
+#include "sweep.h"
+#include "watch.h"
+
+#define OUTPUT_LIMIT_BYTES (8u << 20)
+#define DEAD_LIMIT	   49152 /* three quarters of the kernel's dead_threads */
+#define SETTLE_NS	   2000000000ull
+#define DRAIN_MS	   1000
+#define NOISE_GRACE_NS	   500000000ull
+#define LOSS_NS		   1000000000ull
+
+enum source { SOURCE_RING, SOURCE_READER, SOURCE_SIGNAL, SOURCE_OUTPUT };
+
+struct watch {
+	struct agent agent;
+	int epoll;
+	int signal;
+	int reader_fd;
+	bool output_added, output_watched;
+	bool stop;
+	bool shared_pending;
+	uint64_t end_ns; /* -d; 0: none */
+	uint64_t noise_due_ns, noise_said_ns, loss_due_ns;
+	uint64_t losses_said[16];
+	bool watched_gone[OPTION_LIST];
+	size_t n_watched_gone;
+	char why[256];
+};
+
+static int fail(const char *what)
+{
+	fprintf(stderr, "deadhold: %s\n", what);
+	return 1;
+}
+
+/* ---- kernel records ---- */
+
+/* One of the processes of -p has ended: with the last one the watch does. */
+static void watched_over(struct watch *w, size_t i)
+{
+	if (w->watched_gone[i])
+		return;
+	w->watched_gone[i] = true;
+	fprintf(stderr, "deadhold: watched process %d has ended\n", w->agent.options->pids.id[i]);
+	if (++w->n_watched_gone >= w->agent.options->pids.n)
+		w->stop = true;
+}
+
+/* Those that ended between the look at the options and the hooks. EPERM means that it is there. */
+static void watched_check(struct watch *w)
+{
+	size_t i;
+
+	for (i = 0; i < w->agent.options->pids.n; i++) {
+		if (kill(w->agent.options->pids.id[i], 0) && errno == ESRCH)
+			watched_over(w, i);
+	}
+}
+
+static void process_over(struct watch *w, const struct proc_key *proc, enum cleared_how how,
+			 uint64_t time_ns)
+{
+	size_t i;
+
+	cases_process_over(w->agent.cases, proc, how, time_ns);
+	if (how != CLEARED_PROCESS_EXIT)
+		return;
+	for (i = 0; i < w->agent.options->pids.n; i++) {
+		if (w->agent.options->pids.id[i] == (int32_t)proc->tgid)
+			watched_over(w, i);
+	}
+}
+
+static void event_exec(struct watch *w, const struct ev_exec *ev)
+{
+	struct proc_key old = ev->proc;
+
+	old.exec_id = ev->old_exec_id;
+	process_over(w, &old, CLEARED_EXEC, ev->head.time_ns);
+}
+
+/* Every record is as long as its type says: the kernel side writes them whole. */
+static void event_take(void *context, const struct ev_head *head, size_t size)
+{
+	struct watch *w = context;
+	const void *ev = head;
+
+	switch (head->type) {
+	case EV_HELD:
+		if (size >= sizeof(struct ev_held))
+			cases_held(w->agent.cases, ev);
+		break;
+	case EV_EXIT:
+		if (size >= sizeof(struct ev_exit))
+			cases_exit(w->agent.cases, ev);
+		break;
+	case EV_WAIT_DEAD:
+		if (size >= sizeof(struct ev_wait_dead))
+			cases_wait(w->agent.cases, ev);
+		break;
+	case EV_SIGNAL:
+		if (size >= sizeof(struct ev_signal))
+			signals_sent(w->agent.signals, ev);
+		break;
+	case EV_SEND_FAILED:
+		if (size >= sizeof(struct ev_send_failed))
+			signals_failed(w->agent.signals, ev);
+		break;
+	case EV_EXEC:
+		if (size >= sizeof(struct ev_exec))
+			event_exec(w, ev);
+		break;
+	case EV_SHARED_PENDING:
+		w->shared_pending = true; /* once for all of them: see loop_turn() */
+		break;
+	case EV_PROCESS_EXIT:
+		if (size >= sizeof(struct ev_process_exit))
+			process_over(w, &((const struct ev_process_exit *)ev)->proc,
+				     CLEARED_PROCESS_EXIT, head->time_ns);
+		break;
+	}
+}
+
+static void processes_did_change(void *context)
+{
+	struct watch *w = context;
+
+	signals_flush(w->agent.signals, false);
+}
+
+/* ---- what the agent says of itself ---- */
+
+/* All losses since the start, by place. The names are those of docs/alerts.md. */
+static size_t losses_collect(struct watch *w, struct pair pairs[16])
+{
+	uint64_t kernel[LOSSES], recursion;
+	struct reader_losses reader = reader_losses(w->agent.reader);
+	size_t n = 0;
+
+	hooks_losses(w->agent.hooks, kernel, &recursion);
+	pairs[n++] = (struct pair){ "ring-buffer", kernel[LOSS_RING_BUFFER], NULL };
+	pairs[n++] = (struct pair){ "signals", kernel[LOSS_SIGNALS], NULL };
+	pairs[n++] = (struct pair){ "dead-threads", kernel[LOSS_DEAD_THREADS] + w->agent.evicted,
+				    NULL };
+	pairs[n++] = (struct pair){ "noise", kernel[LOSS_NOISE], NULL };
+	pairs[n++] = (struct pair){ "robust-list", kernel[LOSS_ROBUST_LIST], NULL };
+	pairs[n++] = (struct pair){ "mappings", kernel[LOSS_MAPPINGS], NULL };
+	pairs[n++] = (struct pair){ "recursion", recursion, NULL };
+	pairs[n++] = (struct pair){ "reader", reader.deadlines + w->agent.reader_failures, NULL };
+	pairs[n++] = (struct pair){ "output", w->agent.stream.refused, NULL };
+	return n;
+}
+
+static void loss_say(struct watch *w)
+{
+	struct pair pairs[16], fresh[16];
+	size_t n = losses_collect(w, pairs), n_fresh = 0, i;
+	struct alert alert = { .kind = ALERT_LOSS, .severity = SEVERITY_WARNING };
+	uint64_t refused = w->agent.stream.refused;
+
+	for (i = 0; i < n; i++) {
+		if (pairs[i].count <= w->losses_said[i])
+			continue;
+		fresh[n_fresh] = pairs[i];
+		fresh[n_fresh].count -= w->losses_said[i];
+		alert.count += fresh[n_fresh++].count;
+	}
+	if (!n_fresh)
+		return;
+	alert.time_ns = host_now();
+	alert.counts = fresh;
+	alert.n_counts = n_fresh;
+	stream_say(&w->agent.stream, &alert);
+	if (w->agent.stream.refused != refused) {
+		w->agent.stream.refused = refused; /* no room for the loss line: no alert lost */
+		return;
+	}
+	for (i = 0; i < n; i++)
+		w->losses_said[i] = pairs[i].count;
+}
+
+static void ready_say(struct watch *w)
+{
+	struct pair hooks[HOOK_FAMILIES];
+	struct alert alert = { .kind = ALERT_READY,
+			       .severity = SEVERITY_INFO,
+			       .time_ns = host_now(),
+			       .version = DEADHOLD_VERSION,
+			       .blocked_threads = w->agent.blocked_at_start };
+	enum hook_family family;
+	struct utsname kernel;
+	const struct rung *rung;
+
+	uname(&kernel);
+	alert.kernel = kernel.release;
+	alert.hooks = hooks;
+	for (family = 0; family < HOOK_FAMILIES; family++) {
+		rung = hooks_rung(w->agent.hooks, family);
+		hooks[alert.n_hooks++] = (struct pair){ hook_family_name(family), 0,
+							rung ? rung->name : "none: without -x" };
+		if (rung && rung->tax && !w->agent.options->quiet)
+			fprintf(stderr, "deadhold: hook %s (%s) %s\n", rung->name, rung->where,
+				rung->tax);
+		if (rung && *hooks_why_not(w->agent.hooks, family) && w->agent.options->verbose)
+			fprintf(stderr, "deadhold: %s hook: not %s\n", hook_family_name(family),
+				hooks_why_not(w->agent.hooks, family));
+	}
+	stream_say(&w->agent.stream, &alert);
+}
+
+static void summary_say(struct watch *w)
+{
+	struct pair counts[ALERT_KINDS], losses[16], figures[16];
+	struct alert alert = { .kind = ALERT_SUMMARY,
+			       .severity = SEVERITY_INFO,
+			       .time_ns = host_now(),
+			       .counts = counts,
+			       .losses = losses,
+			       .figures = figures };
+	uint64_t kernel[LOSSES], recursion;
+	enum alert_kind kind;
+	size_t n = 0;
+
+	for (kind = 0; kind < ALERT_KINDS; kind++) {
+		if (w->agent.stream.said[kind])
+			counts[alert.n_counts++] = (struct pair){ alert_kind_name(kind),
+								  w->agent.stream.said[kind],
+								  NULL };
+	}
+	hooks_losses(w->agent.hooks, kernel, &recursion);
+	alert.n_losses = losses_collect(w, losses);
+	figures[n++] = (struct pair){ "signals_folded", signals_folded(w->agent.signals), NULL };
+	figures[n++] = (struct pair){ "orphans_open", w->agent.model.n_orphans, NULL };
+	figures[n++] = (struct pair){ "dead_threads_known", w->agent.model.n_dead, NULL };
+	figures[n++] = (struct pair){ "sweeps", sweep_passes(w->agent.sweep), NULL };
+	figures[n++] = (struct pair){ "waits_unreadable", kernel[LOSS_UNREADABLE], NULL };
+	figures[n++] = (struct pair){ "waits_without_row", kernel[LOSS_WAITS], NULL };
+	figures[n++] = (struct pair){ "locks_vanished", w->agent.unsaid.vanished, NULL };
+	figures[n++] = (struct pair){ "locks_ambiguous", w->agent.unsaid.ambiguous, NULL };
+	figures[n++] = (struct pair){ "locks_unread", w->agent.unsaid.unread, NULL };
+	alert.n_figures = n;
+	alert.run_time_s = (host_now() - w->agent.started_ns) / 1e9;
+	stream_say(&w->agent.stream, &alert);
+}
+
+/* ---- the loop ---- */
+
+static int watch_fd(struct watch *w, int fd, enum source source, uint32_t events)
+{
+	struct epoll_event event = { .events = events, .data.u32 = source };
+
+	return epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) ? -errno : 0;
+}
+
+/* The reader's descriptor changes when the reader is replaced. The old one has left with its close. */
+static int reader_follow(struct watch *w)
+{
+	int fd = reader_fd(w->agent.reader), error = 0;
+
+	if (fd != w->reader_fd && fd >= 0)
+		error = watch_fd(w, fd, SOURCE_READER, EPOLLIN);
+	w->reader_fd = fd;
+	return error;
+}
+
+/*
+ * Waits for room only while something waits in the output. A reader of the stream that goes away is
+ * always told (EPOLLERR). A regular file can't be watched, and need not be.
+ */
+static void output_follow(struct watch *w)
+{
+	bool pending = output_pending(w->agent.stream.output) > 0;
+	struct epoll_event event = { .events = pending ? EPOLLOUT : 0, .data.u32 = SOURCE_OUTPUT };
+	int fd = output_fd(w->agent.stream.output);
+
+	if (!w->output_added)
+		w->output_added = !epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event);
+	else if (pending != w->output_watched)
+		epoll_ctl(w->epoll, EPOLL_CTL_MOD, fd, &event);
+	w->output_watched = pending;
+}
+
+static void signal_take(struct watch *w)
+{
+	struct signalfd_siginfo info;
+
+	while (read(w->signal, &info, sizeof(info)) == sizeof(info))
+		w->stop = true;
+}
+
+static uint64_t sooner(uint64_t a, uint64_t b)
+{
+	if (!a || !b)
+		return a ?: b;
+	return a < b ? a : b;
+}
+
+static int wait_ms(struct watch *w, uint64_t now)
+{
+	uint64_t due = sooner(w->loss_due_ns, w->noise_due_ns);
+
+	due = sooner(due, sweep_due(w->agent.sweep));
+	due = sooner(due, reader_due(w->agent.reader));
+	due = sooner(due, cases_due(w->agent.cases));
+	due = sooner(due, w->end_ns);
+	return due <= now ? 0 : (due - now + 999999) / 1000000;
+}
+
+static void noise_say(struct watch *w, uint64_t now)
+{
+	signals_noise(w->agent.signals, (now - w->noise_said_ns) / 1e9);
+	w->noise_said_ns = now;
+	w->noise_due_ns = now + w->agent.options->noise_interval_s * 1e9;
+}
+
+static void due_run(struct watch *w)
+{
+	uint64_t now = host_now();
+
+	w->agent.run.realtime_offset_ns = host_realtime_offset();
+	cases_run_due(w->agent.cases, false);
+	if (sweep_due(w->agent.sweep) && sweep_due(w->agent.sweep) <= now) {
+		cases_tick(w->agent.cases);
+		sweep_begin(w->agent.sweep);
+	}
+	if (w->loss_due_ns <= now) {
+		loss_say(w);
+		w->loss_due_ns = now + LOSS_NS;
+	}
+	if (w->noise_due_ns <= now) {
+		/* Who it was is asked first: said with the names, or without them if that takes long. */
+		if (signals_noise_ready(w->agent.signals) || w->noise_due_ns + NOISE_GRACE_NS < now)
+			noise_say(w, now);
+	}
+	if (w->end_ns && w->end_ns <= now)
+		w->stop = true;
+}
+
+static void nothing_row(void *context, const struct task_row *row)
+{
+	(void)context, (void)row;
+}
+
+/* One turn: waits up to timeout_ms for something to do and does it. 0 or -errno. */
+static int loop_turn(struct watch *w, int timeout_ms)
+{
+	struct epoll_event events[8];
+	int n, i, error;
+
+	error = reader_follow(w);
+	if (error)
+		return error;
+	output_follow(w);
+	n = epoll_wait(w->epoll, events, 8, timeout_ms);
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	for (i = 0; i < n; i++) {
+		if (events[i].data.u32 == SOURCE_SIGNAL)
+			signal_take(w);
+	}
+	/* The ring first, always: what the kernel has to say is what must not pile up. */
+	n = hooks_consume(w->agent.hooks);
+	if (n < 0)
+		return n;
+	if (w->shared_pending)
+		hooks_snapshot(w->agent.hooks, 0, nothing_row, NULL); /* the walk itself does it */
+	w->shared_pending = false;
+	/* No reader can be started just now: its requests were answered so, the next ones try again. */
+	if (reader_dispatch(w->agent.reader))
+		w->agent.reader_failures++;
+	error = output_flush(w->agent.stream.output);
+	if (error && !w->agent.stream.error)
+		w->agent.stream.error = error;
+	return w->agent.stream.error;
+}
+
+static int loop_run(struct watch *w)
+{
+	int error = 0;
+
+	while (!w->stop && !error) {
+		error = loop_turn(w, wait_ms(w, host_now()));
+		if (!error)
+			due_run(w);
+	}
+	return error;
+}
+
+static bool settled(struct watch *w)
+{
+	return !cases_pending(w->agent.cases) && !signals_waiting(w->agent.signals) &&
+	       !reader_pending(w->agent.reader);
+}
+
+/* At the end: what was seen is said, within bounds. */
+static int loop_settle(struct watch *w)
+{
+	uint64_t until = host_now() + SETTLE_NS;
+	int error;
+
+	signals_noise_ready(w->agent.signals); /* asks for the names */
+	error = loop_turn(w, 0);
+
+	while (!error && !settled(w) && host_now() < until) {
+		error = loop_turn(w, 10);
+		cases_run_due(w->agent.cases, false);
+	}
+	if (error)
+		return error;
+	cases_run_due(w->agent.cases, true);
+	signals_flush(w->agent.signals, true);
+	noise_say(w, host_now());
+	loss_say(w);
+	summary_say(w);
+	error = output_drain(w->agent.stream.output, DRAIN_MS);
+	if (error && !w->agent.stream.error)
+		w->agent.stream.error = error;
+	return w->agent.stream.error;
+}
+
+/* ---- start and end ---- */
+
+static int signals_block(struct watch *w)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
+	if (sigprocmask(SIG_BLOCK, &set, NULL))
+		return -errno;
+	w->signal = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return w->signal < 0 ? -errno : 0;
+}
+
+static int parts_new(struct watch *w)
+{
+	struct agent *agent = &w->agent;
+
+	agent->reader = reader_new(READER_DEADLINE_MS);
+	agent->stream.output = output_new(STDOUT_FILENO, OUTPUT_LIMIT_BYTES);
+	if (!agent->reader || !agent->stream.output)
+		return -errno;
+	agent->processes = processes_new(agent->reader, agent->tick_ns, agent->options->cmdline,
+					 processes_did_change, w);
+	agent->signals = signals_new(agent);
+	agent->cases = cases_new(agent);
+	agent->sweep = sweep_new(agent);
+	if (!agent->processes || !agent->signals || !agent->cases || !agent->sweep)
+		return -ENOMEM;
+	w->reader_fd = -1;
+	return watch_fd(w, w->signal, SOURCE_SIGNAL, EPOLLIN);
+}
+
+static void count_row(void *context, const struct task_row *row)
+{
+	size_t *n = context;
+
+	(void)row;
+	(*n)++;
+}
+
+/*
+ * The order is the claim that `ready` makes: rows for all threads exist before the futex hook runs,
+ * every hook is attached, and what was blocked before has been looked at once.
+ */
+static int hooks_start(struct watch *w)
+{
+	struct agent *agent = &w->agent;
+	int error;
+
+	agent->hooks = hooks_new(agent->options, event_take, w, w->why, sizeof(w->why));
+	if (!agent->hooks)
+		return -errno;
+	error = hooks_snapshot(agent->hooks, 0, count_row, &agent->blocked_at_start);
+	if (error) {
+		snprintf(w->why, sizeof(w->why), "reading the task snapshot failed: %s",
+			 strerror(-error));
+		return error;
+	}
+	error = hooks_attach(agent->hooks, w->why, sizeof(w->why));
+	return error ?: watch_fd(w, hooks_fd(agent->hooks), SOURCE_RING, EPOLLIN);
+}
+
+/* The first reading of the sweep, before ready. */
+static int first_look(struct watch *w)
+{
+	int error = sweep_begin(w->agent.sweep);
+
+	while (!error && sweep_running(w->agent.sweep) && !w->stop)
+		error = loop_turn(w, wait_ms(w, host_now()));
+	return error;
+}
+
+static void watch_end(struct watch *w)
+{
+	struct agent *agent = &w->agent;
+
+	reader_free(agent->reader); /* its callbacks still need the rest */
+	hooks_free(agent->hooks);
+	sweep_free(agent->sweep);
+	cases_free(agent->cases);
+	signals_free(agent->signals);
+	processes_free(agent->processes);
+	output_free(agent->stream.output);
+	model_clear(&agent->model);
+	if (w->signal > 0)
+		close(w->signal);
+	if (w->epoll > 0)
+		close(w->epoll);
+}
+
+static int watch_start(struct watch *w, const struct options *options)
+{
+	struct agent *agent = &w->agent;
+	int error = host_check(w->why, sizeof(w->why));
+
+	if (error)
+		return error;
+	error = host_run(&agent->run);
+	if (error)
+		return error;
+	agent->options = options;
+	agent->run.cmdline = options->cmdline;
+	agent->tick_ns = 1000000000ull / sysconf(_SC_CLK_TCK);
+	agent->started_ns = host_now();
+	agent->started_boot_ns = agent->started_ns + host_boottime_offset();
+	agent->stream.options = options;
+	agent->stream.run = &agent->run;
+	model_init(&agent->model, DEAD_LIMIT);
+	w->epoll = epoll_create1(EPOLL_CLOEXEC);
+	if (w->epoll < 0)
+		return -errno;
+	error = signals_block(w);
+	if (!error)
+		error = parts_new(w);
+	if (!error)
+		error = hooks_start(w);
+	if (!error)
+		error = host_drop();
+	return error;
+}
+
+static int end_status(struct watch *w, int error)
+{
+	char line[160];
+
+	if (!error)
+		return 0;
+	if (error == -EPIPE)
+		return fail("standard output was closed by its reader: nothing more can be said");
+	if (error == -ETIMEDOUT)
+		return fail("standard output takes nothing: the last lines were not written");
+	if (w->agent.stream.error == error)
+		snprintf(line, sizeof(line), "standard output: %s", strerror(-error));
+	else
+		snprintf(line, sizeof(line), "failed: %s", strerror(-error));
+	return fail(*w->why ? w->why : line);
+}
+
+int watch_run(const struct options *options)
+{
+	struct watch w = { .epoll = -1, .signal = -1 };
+	int error = watch_start(&w, options), status;
+
+	if (!error)
+		error = first_look(&w);
+	if (!error) {
+		ready_say(&w);
+		watched_check(&w);
+		w.loss_due_ns = host_now() + LOSS_NS;
+		w.noise_said_ns = host_now();
+		w.noise_due_ns = w.noise_said_ns + options->noise_interval_s * 1e9;
+		if (options->duration_s > 0)
+			w.end_ns = host_now() + options->duration_s * 1e9;
+		error = loop_run(&w);
+		if (!error)
+			error = loop_settle(&w);
+	}
+	status = end_status(&w, error);
+	watch_end(&w);
+	return status;
+}
