@@ -654,11 +654,30 @@ static void take_argument(char *word)
 	}
 }
 
+/*
+ * The signals that libc keeps to itself, as a fresh process has them: posix_spawn() leaves them ignored
+ * in the child of a program that cancels threads (glibc, sysdeps/unix/sysv/linux/spawni.c), and that
+ * is inherited down to here. sigaction() of either libc refuses these numbers.
+ */
+static void own_signals_reset(void)
+{
+	static const unsigned long kernel_action[4], both = 3ul << 31; /* SIG_DFL; 32 and 33 */
+	int sig;
+
+	for (sig = 32; sig <= 33; sig++) {
+		if (syscall(SYS_rt_sigaction, sig, kernel_action, NULL, sizeof(both)))
+			die("rt_sigaction %d", sig);
+	}
+	if (syscall(SYS_rt_sigprocmask, SIG_UNBLOCK, &both, NULL, sizeof(both)))
+		die("rt_sigprocmask");
+}
+
 int main(int argc, char **argv)
 {
 	char line[LINE], ready;
 	int i;
 
+	own_signals_reset();
 	actors[0].name = "sig_actor";
 	n_actors = 1;
 	for (i = 1; i < argc; i++)
