@@ -42,8 +42,8 @@ static __always_inline struct robust_list_head *compat_robust_list(struct task_s
 	struct task_struct___new *new = (void *)task;
 
 	if (bpf_core_field_exists(task->robust_list))
-		return BPF_CORE_READ(task, robust_list);
-	return BPF_CORE_READ(new, futex.robust_list);
+		return task->robust_list;
+	return new->futex.robust_list;
 }
 
 /* The group leader's exec in progress. 6.1 (5.17, 60700e38fb68): group_exec_task; group_exit_task before. */
@@ -56,14 +56,14 @@ static __always_inline bool compat_in_exec(struct signal_struct *signal)
 	struct signal_struct___old *old = (void *)signal;
 
 	if (bpf_core_field_exists(signal->group_exec_task))
-		return BPF_CORE_READ(signal, group_exec_task) != NULL;
-	return BPF_CORE_READ(old, group_exit_task) != NULL;
+		return signal->group_exec_task != NULL;
+	return old->group_exit_task != NULL;
 }
 
 /* The user's thread pointer: glibc's and musl's thread descriptor. */
 static __always_inline __u64 compat_thread_pointer(struct task_struct *task)
 {
-	return BPF_CORE_READ(task, thread.fsbase);
+	return task->thread.fsbase;
 }
 
 /* A system call in progress. nr −1: the task is in none. */
@@ -77,19 +77,19 @@ struct syscall {
 static __always_inline void syscall_read(struct syscall *call, struct task_struct *task,
 					 struct pt_regs *regs)
 {
-	call->compat = BPF_CORE_READ(task, thread_info.status) & TS_COMPAT;
-	call->nr = BPF_CORE_READ(regs, orig_ax);
-	call->sp = BPF_CORE_READ(regs, sp);
+	call->compat = task->thread_info.status & TS_COMPAT;
+	call->nr = regs->orig_ax;
+	call->sp = regs->sp;
 	if (call->compat) {
-		call->arg[0] = (__u32)BPF_CORE_READ(regs, bx);
-		call->arg[1] = (__u32)BPF_CORE_READ(regs, cx);
-		call->arg[2] = (__u32)BPF_CORE_READ(regs, dx);
-		call->arg[3] = (__u32)BPF_CORE_READ(regs, si);
+		call->arg[0] = (__u32)regs->bx;
+		call->arg[1] = (__u32)regs->cx;
+		call->arg[2] = (__u32)regs->dx;
+		call->arg[3] = (__u32)regs->si;
 	} else {
-		call->arg[0] = BPF_CORE_READ(regs, di);
-		call->arg[1] = BPF_CORE_READ(regs, si);
-		call->arg[2] = BPF_CORE_READ(regs, dx);
-		call->arg[3] = BPF_CORE_READ(regs, r10);
+		call->arg[0] = regs->di;
+		call->arg[1] = regs->si;
+		call->arg[2] = regs->dx;
+		call->arg[3] = regs->r10;
 	}
 }
 
@@ -102,7 +102,7 @@ static __always_inline void syscall_of(struct syscall *call, struct task_struct 
 {
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 
-	if ((__s64)BPF_CORE_READ(regs, ax) != -ENOSYS)
+	if ((__s64)regs->ax != -ENOSYS)
 		call->nr = -1;
 	else
 		syscall_read(call, task, regs);
@@ -111,6 +111,14 @@ static __always_inline void syscall_of(struct syscall *call, struct task_struct 
 #define NR_FUTEX	   202
 #define NR_RESTART_SYSCALL 219
 #define NR_EXIT		   60
+
+static __always_inline bool futex_op_waits(__u32 op)
+{
+	__u32 cmd = op & FUTEX_OP_MASK;
+
+	return cmd == FUTEX_OP_WAIT || cmd == FUTEX_OP_WAIT_BITSET || cmd == FUTEX_OP_LOCK_PI ||
+	       cmd == FUTEX_OP_LOCK_PI2 || cmd == FUTEX_OP_WAIT_REQUEUE_PI;
+}
 
 /*
  * Is this call a futex wait? A timed FUTEX_WAIT that was stopped goes on as restart_syscall with the
@@ -125,12 +133,9 @@ static __always_inline bool futex_wait_of(const struct syscall *call, struct tas
 		return false;
 	if (call->nr == NR_RESTART_SYSCALL)
 		return (cmd == FUTEX_OP_WAIT || cmd == FUTEX_OP_WAIT_BITSET) &&
-		       (__u64)BPF_CORE_READ(task, restart_block.futex.uaddr) == call->arg[0] &&
-		       BPF_CORE_READ(task, restart_block.futex.val) == (__u32)call->arg[2];
-	if (call->nr != NR_FUTEX)
-		return false;
-	return cmd == FUTEX_OP_WAIT || cmd == FUTEX_OP_WAIT_BITSET || cmd == FUTEX_OP_LOCK_PI ||
-	       cmd == FUTEX_OP_LOCK_PI2 || cmd == FUTEX_OP_WAIT_REQUEUE_PI;
+		       (__u64)task->restart_block.futex.uaddr == call->arg[0] &&
+		       task->restart_block.futex.val == (__u32)call->arg[2];
+	return call->nr == NR_FUTEX && futex_op_waits(call->arg[1]);
 }
 
 /* Which sending call is it, and which of its arguments is the signal? Both tables of x86. */

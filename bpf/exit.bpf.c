@@ -153,7 +153,7 @@ static __always_inline void shared_check(struct thread_end *end, struct task_str
 	struct shared_walk shared = {
 		.end = end,
 		.row = bpf_map_lookup_elem(&shared_candidates, &end->key.ns_tid),
-		.mm = (__u64)BPF_CORE_READ(task, mm),
+		.mm = (__u64)task->mm,
 	};
 
 	if (shared.row && shared.mm)
@@ -277,13 +277,13 @@ static __always_inline __u32 libc_end_of(struct task_struct *task, __u64 robust,
 
 static __always_inline __u32 exit_flags_of(struct task_struct *task, int live_at_end)
 {
-	struct signal_struct *signal = BPF_CORE_READ(task, signal);
+	struct signal_struct *signal = task->signal;
 	__u32 flags = 0;
 
 	if (compat_in_exec(signal))
 		flags |= EXIT_IN_EXEC;
-	else if (BPF_CORE_READ(signal, flags) & SIGNAL_GROUP_EXIT ||
-		 BPF_CORE_READ(signal, live.counter) <= live_at_end)
+	else if (signal->flags & SIGNAL_GROUP_EXIT ||
+		 signal->live.counter <= live_at_end)
 		flags |= EXIT_IN_GROUP;
 	return flags;
 }
@@ -298,7 +298,7 @@ static __always_inline void exit_say(struct thread_end *end, struct task_struct 
 		return;
 	syscall_of(&call, task);
 	ev_task_fill(&ev->task, task);
-	ev->exit_code = BPF_CORE_READ(task, exit_code);
+	ev->exit_code = task->exit_code;
 	ev->flags = end->flags;
 	ev->libc_end = libc_end;
 	ev->syscall = call.nr;
@@ -320,12 +320,12 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 		return 0;
 	proc_key_of(&end.key.proc, task);
 	end.key.ns_tid = task_ns_tid(task);
-	end.tid = BPF_CORE_READ(task, pid);
+	end.tid = task->pid;
 	end.flags = exit_flags_of(task, live_at_end);
 	if (!readable)
 		end.flags |= EXIT_UNREADABLE;
 	dead.exit_ns = bpf_ktime_get_ns();
-	dead.clear_child_tid = (__u64)BPF_CORE_READ(task, clear_child_tid);
+	dead.clear_child_tid = (__u64)task->clear_child_tid;
 	if (!(end.flags & EXIT_DYING) &&
 	    bpf_map_update_elem(&dead_threads, &end.key, &dead, BPF_ANY))
 		loss_count(LOSS_DEAD_THREADS);

@@ -179,16 +179,22 @@ static __always_inline void futex_wait_begin(struct task_struct *task, const str
 		.val = call->arg[2],
 		.timeout = call->arg[3],
 	};
-	struct wait_row *row = bpf_task_storage_get(&waits, task, 0, 0);
+	bool lock_call_made = lock_call(wait.op, wait.val);
 	struct lock_state lock;
+	struct wait_row *row;
 
+	/* Nearly all waits are for conditions, queues, semaphores: nothing of them is needed. */
+	if (!lock_call_made &&
+	    !lock_parked(wait.op, wait.val, wait.timeout, wait.word, call->sp))
+		return;
+	row = bpf_task_storage_get(&waits, task, 0, 0);
 	if (!row) {
 		loss_count(LOSS_WAITS);
 		return;
 	}
 	row->since_ns = bpf_ktime_get_ns();
 	row->word = wait.word;
-	if (lock_of_wait(&wait, &lock) != LAYOUT_NONE)
+	if (lock_call_made && lock_of_wait(&wait, &lock) != LAYOUT_NONE)
 		lock_wait(task, &wait, &lock, row);
 }
 
@@ -204,7 +210,7 @@ int BPF_PROG(futex_switch, bool preempt, struct task_struct *prev, struct task_s
 	struct syscall call;
 
 	if (preempt || !(prev_state & TASK_INTERRUPTIBLE) ||
-	    BPF_CORE_READ(prev, flags) & (PF_EXITING | PF_KTHREAD))
+	    prev->flags & (PF_EXITING | PF_KTHREAD))
 		return 0;
 	syscall_of(&call, prev);
 	if (call.nr != -1 && futex_wait_of(&call, prev))
@@ -216,9 +222,12 @@ int BPF_PROG(futex_switch, bool preempt, struct task_struct *prev, struct task_s
 SEC("?tp/syscalls/sys_enter_futex")
 int futex_tracepoint(struct trace_event_raw_sys_enter *ctx)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task;
 	struct syscall call;
 
+	if (!futex_op_waits(ctx->args[1])) /* most calls are wakes */
+		return 0;
+	task = bpf_get_current_task_btf();
 	syscall_of(&call, task);
 	if (call.nr == NR_FUTEX && futex_wait_of(&call, task))
 		futex_wait_begin(task, &call);

@@ -275,6 +275,37 @@ static inline bool lock_owner(__u32 layout, __u64 address, const struct lock_wor
 }
 
 /*
+ * Can this futex call be a wait for a lock that records its owner? By operation and value alone, so
+ * that the rest costs nothing: what the libraries pass is in lock_layout().
+ */
+static inline bool lock_call(__u32 op, __u32 val)
+{
+	switch (op & FUTEX_OP_MASK) {
+	case FUTEX_OP_LOCK_PI:
+	case FUTEX_OP_LOCK_PI2:
+		return true;
+	case FUTEX_OP_WAIT:
+	case FUTEX_OP_WAIT_BITSET:
+		return val & FUTEX_WORD_WAITERS || val == 3 || (val & 0x7ffff) == 2;
+	default:
+		return false;
+	}
+}
+
+/*
+ * Does it look like glibc's parking place of a thread that found a PI mutex's owner dead: a wait for
+ * ever, for a zero that lies in the caller's own frames? sp: the user stack pointer in the call.
+ */
+#define LOCK_PARK_BYTES 1024
+static inline bool lock_parked(__u32 op, __u32 val, __u64 timeout, __u64 word, __u64 sp)
+{
+	__u32 cmd = op & FUTEX_OP_MASK;
+
+	return (cmd == FUTEX_OP_WAIT || cmd == FUTEX_OP_WAIT_BITSET) && !val && !timeout &&
+	       word >= sp && word < sp + LOCK_PARK_BYTES;
+}
+
+/*
  * Which lock is it that a thread waits for with this futex call? Tries the layouts that make such
  * calls, the strictest first, and takes the first that fits the memory and says the lock is held.
  * Returns the layout and fills *s, or returns LAYOUT_NONE: no lock that records its owner.
@@ -299,7 +330,7 @@ static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct
 			return LAYOUT_PI_FUTEX;
 		return LAYOUT_NONE;
 	}
-	if (cmd != FUTEX_OP_WAIT && cmd != FUTEX_OP_WAIT_BITSET)
+	if (!lock_call(op, val))
 		return LAYOUT_NONE;
 	if (val & FUTEX_WORD_WAITERS) {
 		if (lock_owner(LAYOUT_GLIBC_ROBUST, address, w, s) && s->held)

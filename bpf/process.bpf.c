@@ -18,7 +18,7 @@ int BPF_PROG(process_newtask, struct task_struct *task, unsigned long clone_flag
 	if (!task_is_user(task))
 		return 0;
 	bpf_task_storage_get(&waits, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (BPF_CORE_READ(task, pid) == BPF_CORE_READ(task, tgid))
+	if (task->pid == task->tgid)
 		return 0;
 	/* The number is in use again in this process: no word can tell its old bearer from the new. */
 	proc_key_of(&key.proc, task);
@@ -47,7 +47,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 {
 	struct ev_process_exit *ev;
 
-	if (!task_is_user(task) || BPF_CORE_READ(task, signal, live.counter) > 0)
+	if (!task_is_user(task) || task->signal->live.counter > 0)
 		return 0;
 	if (!event_reserve(ev, EV_PROCESS_EXIT))
 		return 0;
@@ -78,7 +78,7 @@ static __always_inline void row_wait(struct task_row *out, struct task_struct *t
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct syscall call;
 
-	if (!(BPF_CORE_READ(task, __state) & TASK_INTERRUPTIBLE))
+	if (!(task->__state & TASK_INTERRUPTIBLE))
 		return;
 	syscall_of(&call, task);
 	if (call.nr == -1 || !futex_wait_of(&call, task))
@@ -89,12 +89,12 @@ static __always_inline void row_wait(struct task_row *out, struct task_struct *t
 	out->val = call.arg[2];
 	out->timeout = call.arg[3];
 	out->sp = call.sp;
-	out->regs[0] = BPF_CORE_READ(regs, bx);
-	out->regs[1] = BPF_CORE_READ(regs, bp);
-	out->regs[2] = BPF_CORE_READ(regs, r12);
-	out->regs[3] = BPF_CORE_READ(regs, r13);
-	out->regs[4] = BPF_CORE_READ(regs, r14);
-	out->regs[5] = BPF_CORE_READ(regs, r15);
+	out->regs[0] = regs->bx;
+	out->regs[1] = regs->bp;
+	out->regs[2] = regs->r12;
+	out->regs[3] = regs->r13;
+	out->regs[4] = regs->r14;
+	out->regs[5] = regs->r15;
 	if (row && row->word == out->word && row->since_ns) {
 		out->flags |= ROW_SINCE;
 		out->since_ns = row->since_ns;
@@ -111,15 +111,15 @@ int process_snapshot(struct bpf_iter__task *ctx)
 	if (!task || !task_is_user(task))
 		return 0;
 	if (snapshot_tgid && snapshot_tgid != SNAPSHOT_ALL &&
-	    (__u32)BPF_CORE_READ(task, tgid) != snapshot_tgid)
+	    (__u32)task->tgid != snapshot_tgid)
 		return 0;
-	if (BPF_CORE_READ(task, flags) & PF_EXITING || BPF_CORE_READ(task, exit_state))
+	if (task->flags & PF_EXITING || task->exit_state)
 		out.flags |= ROW_EXITING;
 	else
 		row_wait(&out, task);
 	if (!snapshot_tgid && !(out.flags & ROW_BLOCKED))
 		return 0;
-	out.switches = BPF_CORE_READ(task, nvcsw);
+	out.switches = task->nvcsw;
 	ev_task_fill(&out.task, task);
 	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));
 	return 0;

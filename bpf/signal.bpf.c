@@ -77,7 +77,7 @@ static __always_inline void send_relation(struct send *send, struct task_struct 
 		send->relation = NOISE_ANYBODY;
 	else if (current == target)
 		send->relation = NOISE_SAME_THREAD;
-	else if (BPF_CORE_READ(current, tgid) == BPF_CORE_READ(target, tgid))
+	else if (current->tgid == target->tgid)
 		send->relation = NOISE_SAME_PROCESS;
 	else
 		send->relation = NOISE_ANYBODY;
@@ -142,13 +142,13 @@ static __always_inline bool default_is_fatal(__u32 signal)
 
 static __always_inline bool send_is_fatal(__u32 signal, struct task_struct *target, int result)
 {
-	struct sighand_struct *sighand = BPF_CORE_READ(target, sighand);
+	struct sighand_struct *sighand = target->sighand;
 	struct k_sigaction *action;
 	void *handler = NULL;
 
 	if (result == TRACE_SIGNAL_IGNORED || result == TRACE_SIGNAL_OVERFLOW_FAIL ||
 	    !default_is_fatal(signal) || signal < 1 || signal > 64 ||
-	    BPF_CORE_READ(target, signal, flags) & SIGNAL_UNKILLABLE)
+	    target->signal->flags & SIGNAL_UNKILLABLE)
 		return false;
 	action = (void *)sighand + bpf_core_field_offset(struct sighand_struct, action) +
 		 (signal - 1) * bpf_core_type_size(struct k_sigaction);
@@ -188,7 +188,7 @@ int BPF_PROG(signal_generate, int signal, struct kernel_siginfo *info, struct ta
 {
 	struct task_struct *current = bpf_get_current_task_btf();
 	struct send send = { .signal = signal, .group = group };
-	bool leader = BPF_CORE_READ(target, pid) == BPF_CORE_READ(target, tgid);
+	bool leader = target->pid == target->tgid;
 
 	if (group && leader)
 		return 0;

@@ -315,7 +315,7 @@ static void neighbour_row(void *context, const struct task_row *row)
 	struct orphan_case *c = context;
 
 	if (row->task.proc.tgid == c->proc.tgid || row->op & FUTEX_OP_PRIVATE ||
-	    !detect_lock_call(row->op, row->val) || c->n_neighbours == NEIGHBOURS)
+	    !lock_call(row->op, row->val) || c->n_neighbours == NEIGHBOURS)
 		return;
 	if (!c->neighbour)
 		c->neighbour = calloc(NEIGHBOURS, sizeof(*c->neighbour));

@@ -188,33 +188,16 @@ enum orphan_state detect_orphan(uint32_t layout, uint64_t word, uint32_t owner,
 	return ORPHAN_CLEARED;
 }
 
-bool detect_lock_call(uint32_t op, uint32_t val)
-{
-	switch (op & FUTEX_OP_MASK) {
-	case FUTEX_OP_LOCK_PI:
-	case FUTEX_OP_LOCK_PI2:
-		return true;
-	case FUTEX_OP_WAIT:
-	case FUTEX_OP_WAIT_BITSET:
-		return val & FUTEX_WORD_WAITERS || val == 3 || (val & 0x7ffff) == 2;
-	default:
-		return false;
-	}
-}
-
 bool detect_parked(const struct task_row *row)
 {
-	uint32_t cmd = row->op & FUTEX_OP_MASK;
-
-	return (cmd == FUTEX_OP_WAIT || cmd == FUTEX_OP_WAIT_BITSET) && !row->val &&
-	       !row->timeout && row->word >= row->sp && row->word < row->sp + PARK_STACK_BYTES;
+	return lock_parked(row->op, row->val, row->timeout, row->word, row->sp);
 }
 
 bool detect_waits_for(const struct task_row *row, uint64_t word, uint32_t layout)
 {
 	uint64_t lock = word - lock_word_offset(layout);
 
-	if (!(row->flags & ROW_BLOCKED) || !detect_lock_call(row->op, row->val))
+	if (!(row->flags & ROW_BLOCKED) || !lock_call(row->op, row->val))
 		return false;
 	if (layout == LAYOUT_GLIBC_RWLOCK_8 || layout == LAYOUT_GLIBC_RWLOCK_12)
 		return row->word == lock + 8 || row->word == lock + 12;

@@ -40,15 +40,8 @@ enum orphan_state { ORPHAN_STILL, ORPHAN_CLEARED };
 enum orphan_state detect_orphan(uint32_t layout, uint64_t word, uint32_t owner,
 				const struct lock_words *words, enum cleared_how *how);
 
-/* Could a thread in this futex call be waiting for a lock? A cheap first look without memory. */
-bool detect_lock_call(uint32_t op, uint32_t val);
-
-/*
- * Could this be libc's parking place after FUTEX_LOCK_PI failed: a wait for ever, value 0, on a word
- * of the thread's own stack frames? Only a hint where to look.
- */
+/* Could this be libc's parking place (lock_parked())? Only a hint where to look. */
 bool detect_parked(const struct task_row *row);
-#define PARK_STACK_BYTES 1024
 
 /* Is this row's wait for the lock at `address` (the object's, not the futex word's)? */
 bool detect_waits_for(const struct task_row *row, uint64_t word, uint32_t layout);

@@ -475,7 +475,7 @@ static void blocked_row(void *context, const struct task_row *row)
 	if (row->flags & ROW_SINCE && row->since_ns + BLOCKED_LONG_NS > host_now())
 		return;
 	sweep->blocked++;
-	if (!detect_lock_call(row->op, row->val) && !detect_parked(row))
+	if (!lock_call(row->op, row->val) && !detect_parked(row))
 		return;
 	if (sweep->n_rows == sweep->room) {
 		size_t room = sweep->room ? sweep->room * 2 : 256;

@@ -228,15 +228,15 @@ static void orphans_end(void **state)
 static void lock_calls(void **state)
 {
 	(void)state;
-	assert_true(detect_lock_call(128, 2));
-	assert_true(detect_lock_call(0, 2));
-	assert_true(detect_lock_call(393, 3));
-	assert_true(detect_lock_call(0, 12 | FUTEX_WORD_WAITERS));
-	assert_true(detect_lock_call(134, 0));		 /* LOCK_PI */
-	assert_true(detect_lock_call(128, 5 << 19 | 2)); /* priority-protect */
-	assert_false(detect_lock_call(393, 0));		 /* condition variable, semaphore */
-	assert_false(detect_lock_call(265, 4712));	 /* pthread_join */
-	assert_false(detect_lock_call(129, 2));		 /* FUTEX_WAKE */
+	assert_true(lock_call(128, 2));
+	assert_true(lock_call(0, 2));
+	assert_true(lock_call(393, 3));
+	assert_true(lock_call(0, 12 | FUTEX_WORD_WAITERS));
+	assert_true(lock_call(134, 0));		 /* LOCK_PI */
+	assert_true(lock_call(128, 5 << 19 | 2)); /* priority-protect */
+	assert_false(lock_call(393, 0));		 /* condition variable, semaphore */
+	assert_false(lock_call(265, 4712));	 /* pthread_join */
+	assert_false(lock_call(129, 2));		 /* FUTEX_WAKE */
 }
 
 static void waits_for(void **state)
@@ -262,7 +262,7 @@ static void parked(void **state)
 
 	(void)state;
 	assert_true(detect_parked(&row));
-	row.word = row.sp + PARK_STACK_BYTES; /* not in the frames at hand */
+	row.word = row.sp + LOCK_PARK_BYTES; /* not in the frames at hand */
 	assert_false(detect_parked(&row));
 	row.word = row.sp - 4;
 	assert_false(detect_parked(&row));
