@@ -48,7 +48,7 @@ static __always_inline void held_say(struct thread_end *end, __u64 word,
 	ev->place = *place;
 	ev->tid = end->tid;
 	ev->from = from;
-	bpf_ringbuf_submit(ev, 0);
+	event_submit(ev);
 }
 
 /* How does the word name the thread? HELD_UNREAD + 1: it does not. */
@@ -282,8 +282,7 @@ static __always_inline __u32 exit_flags_of(struct task_struct *task, int live_at
 
 	if (compat_in_exec(signal))
 		flags |= EXIT_IN_EXEC;
-	else if (signal->flags & SIGNAL_GROUP_EXIT ||
-		 signal->live.counter <= live_at_end)
+	else if (signal->flags & SIGNAL_GROUP_EXIT || signal->live.counter <= live_at_end)
 		flags |= EXIT_IN_GROUP;
 	return flags;
 }
@@ -305,7 +304,10 @@ static __always_inline void exit_say(struct thread_end *end, struct task_struct 
 	ev->n_held = end->n_held;
 	ev->pad = 0;
 	ev->clear_child_tid = clear_child_tid;
-	bpf_ringbuf_submit(ev, 0);
+	if (end->any_held)
+		event_submit(ev);
+	else
+		event_submit_idly(ev);
 }
 
 /* live_at_end: what signal_struct.live is at this hook when the last thread of a process ends. */

@@ -74,7 +74,7 @@ static __always_inline void wait_dead_say(struct task_struct *task, const struct
 	ev->owner = owner;
 	ev->pad = 0;
 	timeout_read(ev, wait->timeout);
-	bpf_ringbuf_submit(ev, 0);
+	event_submit(ev);
 }
 
 /*
@@ -100,7 +100,7 @@ static __always_inline void shared_pending_say(void)
 	} * ev;
 
 	if (event_reserve(ev, EV_SHARED_PENDING))
-		bpf_ringbuf_submit(ev, 0);
+		event_submit(ev);
 }
 
 /* Notes the lock for its owner's exit. Returns whether the owner is dead already. */
@@ -184,8 +184,7 @@ static __always_inline void futex_wait_begin(struct task_struct *task, const str
 	struct wait_row *row;
 
 	/* Nearly all waits are for conditions, queues, semaphores: nothing of them is needed. */
-	if (!lock_call_made &&
-	    !lock_parked(wait.op, wait.val, wait.timeout, wait.word, call->sp))
+	if (!lock_call_made && !lock_parked(wait.op, wait.val, wait.timeout, wait.word, call->sp))
 		return;
 	row = bpf_task_storage_get(&waits, task, 0, 0);
 	if (!row) {

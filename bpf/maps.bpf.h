@@ -11,11 +11,12 @@
 /* Sizes are set by the agent before loading where they depend on the host (user/hooks.c). */
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 16 << 20);
+	__uint(max_entries, 8 << 20);
 } events SEC(".maps") __weak;
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, struct owner_key);
 	__type(value, struct dead_row);
@@ -78,5 +79,23 @@ static __always_inline void loss_count(__u32 which)
 	})
 
 #define event_reserve(ev, kind) event_reserve_or(ev, kind, LOSS_RING_BUFFER)
+
+/* Wakes the agent whatever lies unread before this record: event_submit_idly() woke nobody. */
+static __always_inline void event_submit(void *ev)
+{
+	bpf_ringbuf_submit(ev, BPF_RB_FORCE_WAKEUP);
+}
+
+/*
+ * For what the agent only keeps in mind: it looks into the ring once a second anyway, and before it
+ * judges anything. Much unread is a reason to wake it.
+ */
+#define EVENTS_UNREAD_BYTES (1 << 20)
+static __always_inline void event_submit_idly(void *ev)
+{
+	bool much = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA) > EVENTS_UNREAD_BYTES;
+
+	bpf_ringbuf_submit(ev, much ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP);
+}
 
 #endif

@@ -37,7 +37,7 @@ int BPF_PROG(process_exec, struct task_struct *task, pid_t old_pid, struct linux
 	proc_key_of(&ev->proc, task);
 	ev->old_exec_id = ev->proc.exec_id - 1; /* raised once, just before this tracepoint */
 	ev->pad = 0;
-	bpf_ringbuf_submit(ev, 0);
+	event_submit(ev);
 	return 0;
 }
 
@@ -52,7 +52,7 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	if (!event_reserve(ev, EV_PROCESS_EXIT))
 		return 0;
 	proc_key_of(&ev->proc, task);
-	bpf_ringbuf_submit(ev, 0);
+	event_submit(ev);
 	return 0;
 }
 
@@ -110,8 +110,7 @@ int process_snapshot(struct bpf_iter__task *ctx)
 
 	if (!task || !task_is_user(task))
 		return 0;
-	if (snapshot_tgid && snapshot_tgid != SNAPSHOT_ALL &&
-	    (__u32)task->tgid != snapshot_tgid)
+	if (snapshot_tgid && snapshot_tgid != SNAPSHOT_ALL && (__u32)task->tgid != snapshot_tgid)
 		return 0;
 	if (task->flags & PF_EXITING || task->exit_state)
 		out.flags |= ROW_EXITING;

@@ -20,6 +20,7 @@ const volatile struct noise_rule noise_rules[NOISE_RULES] = {};
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 8192);
 	__type(key, struct noise_key);
 	__type(value, struct noise_row);
@@ -179,7 +180,7 @@ static __always_inline void signal_say(const struct send *send, struct task_stru
 		ev->flags |= SIGNAL_GROUP;
 	if (send_is_fatal(send->signal, target, result))
 		ev->flags |= SIGNAL_FATAL;
-	bpf_ringbuf_submit(ev, 0);
+	event_submit(ev);
 }
 
 SEC("tp_btf/signal_generate")
@@ -233,7 +234,7 @@ static __always_inline int send_exit(long ret)
 	ev->tgid = has_tgid ? call.arg[0] : 0;
 	ev->tid = has_tgid ? call.arg[1] : call.arg[0];
 	ev->call_flags = which == SEND_PIDFD ? call.arg[3] : 0;
-	bpf_ringbuf_submit(ev, 0);
+	event_submit(ev);
 	return 0;
 }
 

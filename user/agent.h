@@ -34,7 +34,8 @@ struct agent {
 	struct sweep *sweep;
 	struct unsaid unsaid;
 	uint64_t reader_failures; /* no reader could be started */
-	uint64_t evicted;	  /* dead threads that made room for later ones */
+	uint64_t dead_forgotten;  /* dead threads that made room for later ones */
+	uint64_t dead_unknown;	  /* dead threads for which there was no memory */
 	uint64_t orphan_number;
 	size_t blocked_at_start;
 };

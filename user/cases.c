@@ -673,12 +673,12 @@ static void dead_note(struct cases *cases, const struct ev_exit *ev, const struc
 
 	detect_thread(&thread, &ev->task, agent->tick_ns);
 	if (model_dead_add(&agent->model, &key, &thread, exit, &evicting, &evicted)) {
-		agent->evicted++;
+		agent->dead_unknown++;
 		return;
 	}
 	if (evicting) {
 		hooks_dead_remove(agent->hooks, &evicted);
-		agent->evicted++;
+		agent->dead_forgotten++;
 	}
 }
 

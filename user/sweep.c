@@ -194,9 +194,19 @@ static void ancestor_row(void *context, const struct task_row *row)
 			   row->task.start_ns < ancestor->before_ns;
 }
 
+/* Of the threads that ended since the start, was none forgotten? */
+static bool dead_all_known(const struct agent *agent)
+{
+	uint64_t losses[LOSSES], recursion;
+
+	hooks_losses(agent->hooks, losses, &recursion);
+	return !agent->dead_forgotten && !agent->dead_unknown && !losses[LOSS_DEAD_THREADS] &&
+	       !recursion;
+}
+
 /*
  * Did the owner never live in this process, so that the lock came by fork? Certain if the process is
- * younger than the agent, which saw none of its threads of that number end; or if the parent has a
+ * younger than the agent, which saw none of its threads of that number end and forgot none; or if the parent has a
  * thread of that number that is older than the process: one number, one thread at a time.
  */
 static bool owner_is_forked(struct sweep *sweep, const struct stuck *stuck)
@@ -208,7 +218,7 @@ static bool owner_is_forked(struct sweep *sweep, const struct stuck *stuck)
 
 	if (hooks_dead(sweep->agent->hooks, &key, &dead) || model_dead(&sweep->agent->model, &key))
 		return false;
-	if (task->proc.start_ns > sweep->agent->started_boot_ns)
+	if (task->proc.start_ns > sweep->agent->started_boot_ns && dead_all_known(sweep->agent))
 		return true;
 	if (task->ppid)
 		hooks_snapshot(sweep->agent->hooks, task->ppid, ancestor_row, &ancestor);

@@ -156,8 +156,8 @@ static size_t losses_collect(struct watch *w, struct pair pairs[16])
 	hooks_losses(w->agent.hooks, kernel, &recursion);
 	pairs[n++] = (struct pair){ "ring-buffer", kernel[LOSS_RING_BUFFER], NULL };
 	pairs[n++] = (struct pair){ "signals", kernel[LOSS_SIGNALS], NULL };
-	pairs[n++] = (struct pair){ "dead-threads", kernel[LOSS_DEAD_THREADS] + w->agent.evicted,
-				    NULL };
+	pairs[n++] = (struct pair){ "dead-threads",
+				    kernel[LOSS_DEAD_THREADS] + w->agent.dead_unknown, NULL };
 	pairs[n++] = (struct pair){ "noise", kernel[LOSS_NOISE], NULL };
 	pairs[n++] = (struct pair){ "robust-list", kernel[LOSS_ROBUST_LIST], NULL };
 	pairs[n++] = (struct pair){ "mappings", kernel[LOSS_MAPPINGS], NULL };
@@ -248,6 +248,7 @@ static void summary_say(struct watch *w)
 	figures[n++] = (struct pair){ "signals_folded", signals_folded(w->agent.signals), NULL };
 	figures[n++] = (struct pair){ "orphans_open", w->agent.model.n_orphans, NULL };
 	figures[n++] = (struct pair){ "dead_threads_known", w->agent.model.n_dead, NULL };
+	figures[n++] = (struct pair){ "dead_threads_forgotten", w->agent.dead_forgotten, NULL };
 	figures[n++] = (struct pair){ "sweeps", sweep_passes(w->agent.sweep), NULL };
 	figures[n++] = (struct pair){ "waits_unreadable", kernel[LOSS_UNREADABLE], NULL };
 	figures[n++] = (struct pair){ "waits_without_row", kernel[LOSS_WAITS], NULL };
