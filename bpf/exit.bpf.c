@@ -121,7 +121,8 @@ static __always_inline void candidates_check(struct thread_end *end, struct task
 	}
 	if (wait && wait->owner)
 		walk.last = wait->lock;
-	bpf_loop(CANDIDATE_SLOTS + 1, candidate_step, &walk, 0);
+	if (row || walk.last)
+		bpf_loop(CANDIDATE_SLOTS + 1, candidate_step, &walk, 0);
 }
 
 struct shared_walk {
