@@ -220,6 +220,18 @@ static void found_map(struct found *found, const struct look_mapping *mapping)
 	}
 }
 
+/*
+ * Is the owner's number still that of a dead thread? Once a new thread of the process has it, a word
+ * that is read afterwards may name that one.
+ */
+static bool owner_is_dead(const struct orphan_case *c)
+{
+	struct owner_key key = { .proc = c->proc, .ns_tid = c->owner_ns_tid };
+	struct dead_row row;
+
+	return hooks_dead(c->cases->agent->hooks, &key, &row);
+}
+
 /* What the memory says now. What the kernel saw at the exit stays true of that moment. */
 static void found_read(struct orphan_case *c, struct found *found, const struct lock_words *words)
 {
@@ -228,7 +240,8 @@ static void found_read(struct orphan_case *c, struct found *found, const struct 
 	if (!words->have_at)
 		return;
 	if (!lock_owner(found->state.layout, found->word, words, &now) ||
-	    !detect_left_by(&now, c->owner_ns_tid)) {
+	    !detect_left_by(&now, c->owner_ns_tid) ||
+	    (found->unread && !owner_is_dead(c))) {
 		found->dropped = !found->certain;
 		c->cases->agent->unsaid.vanished += found->dropped;
 		return;
