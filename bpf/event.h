@@ -96,7 +96,10 @@ enum libc_end {
 #define EXIT_IN_EXEC	2 /* another thread of the process called execve */
 #define EXIT_UNREADABLE 4 /* hook ran after the memory was gone */
 
-/* A thread ended. If its process ends too, said only where it held a shared lock. */
+/*
+ * A thread ended. If its process ends too, said only where it held a shared lock. head.time_ns is
+ * dead_row.exit_ns.
+ */
 struct ev_exit {
 	struct ev_head head;
 	struct ev_task task;

@@ -289,7 +289,7 @@ static __always_inline __u32 exit_flags_of(struct task_struct *task, int live_at
 }
 
 static __always_inline void exit_say(struct thread_end *end, struct task_struct *task,
-				     __u64 clear_child_tid, __u32 libc_end)
+				     const struct dead_row *dead, __u32 libc_end)
 {
 	struct syscall call;
 	struct ev_exit *ev;
@@ -297,6 +297,7 @@ static __always_inline void exit_say(struct thread_end *end, struct task_struct 
 	if (!event_reserve(ev, EV_EXIT))
 		return;
 	syscall_of(&call, task);
+	ev->head.time_ns = dead->exit_ns; /* tells whose dead row it is */
 	ev_task_fill(&ev->task, task);
 	ev->exit_code = task->exit_code;
 	ev->flags = end->flags;
@@ -304,7 +305,7 @@ static __always_inline void exit_say(struct thread_end *end, struct task_struct 
 	ev->syscall = call.nr;
 	ev->n_held = end->n_held;
 	ev->pad = 0;
-	ev->clear_child_tid = clear_child_tid;
+	ev->clear_child_tid = dead->clear_child_tid;
 	if (end->any_held)
 		event_submit(ev);
 	else
@@ -342,7 +343,7 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 	if (readable)
 		shared_check(&end, task);
 	if (!(end.flags & EXIT_DYING) || end.any_held)
-		exit_say(&end, task, dead.clear_child_tid, libc_end);
+		exit_say(&end, task, &dead, libc_end);
 	return 0;
 }
 

@@ -221,15 +221,15 @@ static void found_map(struct found *found, const struct look_mapping *mapping)
 }
 
 /*
- * Is the owner's number still that of a dead thread? Once a new thread of the process has it, a word
- * that is read afterwards may name that one.
+ * Has nobody had the owner's number since its end, which the case is about? Once a new thread of the
+ * process had it, a word that is read afterwards may name that one. Asked after the reading.
  */
 static bool owner_is_dead(const struct orphan_case *c)
 {
 	struct owner_key key = { .proc = c->proc, .ns_tid = c->owner_ns_tid };
 	struct dead_row row;
 
-	return hooks_dead(c->cases->agent->hooks, &key, &row);
+	return hooks_dead(c->cases->agent->hooks, &key, &row) && row.exit_ns == c->time_ns;
 }
 
 /* What the memory says now. What the kernel saw at the exit stays true of that moment. */
