@@ -107,13 +107,13 @@ $(BUILD)/demo: tests/demo/demo.c | $(BUILD)
 test:
 	tools/packages build test
 	$(MAKE) all static $(LIVE) $(UNIT) $(BUILD)/demo
-	tests/run unit contract docs build live
+	tests/run unit contract docs build live rungs
 
 test-unit: all $(UNIT)
 	tests/run unit contract docs
 
 test-live: all static $(LIVE) $(BUILD)/demo
-	tests/run live
+	tests/run live rungs
 
 test-vm:
 	tools/packages build test vm

@@ -246,6 +246,8 @@ def test_pi_waiter_before(agent, start_steps):
     w.go("owner return")
     if w.wait() != -signal.SIGABRT:
         pytest.skip("this libc does not abort when it gets a PI mutex whose owner died")
+    if agent.rung("exit") == "late":
+        pytest.skip("the process is gone before the latest exit hook's finding is read")
     agent.wait_for(kind="orphan-cleared", pid=owner["pid"])
     held = lock(owner, type="pi-mutex")
     expect_orphans(
@@ -404,6 +406,20 @@ def settle_shared(agent):
     agent.wait_sweeps(2)
 
 
+def expect_unnamed_owner(agent, workloads, b, **members):
+    """What is left to say of a shared lock whose owner's own exit hook could not read it: somebody
+    waits for a number that none of the living has. Whose number it was, nobody knows."""
+    held = lock(b, shared=True, proof="waiter", owner_tid=b["words"][2], **members)
+    expect_orphans(
+        agent,
+        workloads,
+        [
+            orphaned(b, [held], {"reason": "unknown"}, [waiter(b)], thread=ABSENT),
+            stuck(b, held, ABSENT, "unknown"),
+        ],
+    )
+
+
 # (12) (13)
 @pytest.mark.parametrize(
     "end, owner_ns, waiter_ns",
@@ -425,6 +441,8 @@ def test_shared_between_processes(agent, start_steps, tmp_path, end, owner_ns, w
     b = theirs.blocks("waiter lock B")
     assert b["words"][2] == owner["ns_tid"], "it is one lock"
     assert b["lock"] != owner["lock"], "mapped at another address"
+    if waiter_ns and agent.rung("exit") == "late":
+        pytest.skip("a living thread of another namespace has the number: it could be the owner")
     settle_shared(agent)
     if end == "SIGKILL":
         os.kill(owner["pid"], signal.SIGKILL)
@@ -435,9 +453,10 @@ def test_shared_between_processes(agent, start_steps, tmp_path, end, owner_ns, w
     else:
         ours.dies("owner return")
         exits = {"reason": agent.reason("return")}
-    if end != "return" and agent.rung("exit") == "late":
-        pytest.skip("after the memory of a whole process is gone, nobody can tell its shared locks")
     agent.wait_for(kind="orphan-wait", pid=b["pid"])
+    if agent.rung("exit") == "late":
+        expect_unnamed_owner(agent, [ours, theirs], b, id=shared_id(path, owner))
+        return
     held = lock(owner, shared=True, id=shared_id(path, owner))
     expect_orphans(
         agent,
@@ -456,9 +475,10 @@ def test_shared_anonymous_memory(agent, start_steps):
     b = w.blocks("waiter lock A")
     settle_shared(agent)
     os.kill(owner["pid"], signal.SIGKILL)
-    if agent.rung("exit") == "late":
-        pytest.skip("after the memory of a whole process is gone, nobody can tell its shared locks")
     agent.wait_for(kind="orphan-wait", pid=b["pid"])
+    if agent.rung("exit") == "late":
+        expect_unnamed_owner(agent, [w], b, id=matching(r"^\d+:\d+:\d+$"))
+        return
     held = lock(owner, shared=True, id=matching(r"^\d+:\d+:\d+$"))
     expect_orphans(
         agent,
