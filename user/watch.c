@@ -246,7 +246,7 @@ static void summary_say(struct watch *w)
 	hooks_losses(w->agent.hooks, kernel, &recursion);
 	alert.n_losses = losses_collect(w, losses);
 	figures[n++] = (struct pair){ "signals_folded", signals_folded(w->agent.signals), NULL };
-	figures[n++] = (struct pair){ "orphans_open", w->agent.model.n_orphans, NULL };
+	figures[n++] = (struct pair){ "orphans_open", model_orphans(&w->agent.model), NULL };
 	figures[n++] = (struct pair){ "dead_threads_known", w->agent.model.n_dead, NULL };
 	figures[n++] = (struct pair){ "sweeps", sweep_passes(w->agent.sweep), NULL };
 	figures[n++] = (struct pair){ "waits_unreadable", kernel[LOSS_UNREADABLE], NULL };
