@@ -17,7 +17,7 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 ALL_CFLAGS = $(CFLAGS) -std=gnu11 -D_GNU_SOURCE -DDEADHOLD_VERSION='"$(VERSION)"' $(WARNINGS) \
 	     -Ibpf -Iuser -I$(BUILD) -MMD -MP
 HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
-LIBS      := -lbpf -lelf -lz -ljansson -lcap
+LIBS      := -lbpf -lelf -lz -lcap
 
 BPF_CFLAGS := -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -target bpf \
 	      -D__TARGET_ARCH_$(ARCH) -Ivmlinux -Ibpf -MMD -MP
@@ -43,7 +43,7 @@ all: $(BUILD)/deadhold
 Q = $(if $(filter 1,$(V)),,@echo "  $(1) $@";)
 
 # Looked for once: what is missing is said in one line, before a compiler says it in fifty.
-HEADERS := stdio.h bpf/libbpf.h libelf.h zlib.h jansson.h sys/capability.h uthash.h
+HEADERS := stdio.h bpf/libbpf.h libelf.h zlib.h sys/capability.h uthash.h
 
 $(BUILD)/toolchain: | $(BUILD)
 	@for tool in $(CLANG) $(BPFTOOL) $(CC); do command -v $$tool >/dev/null || \

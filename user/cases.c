@@ -54,7 +54,7 @@ struct orphan_case {
 	uint64_t time_ns;
 	size_t n_found, looked;
 	struct found *found;
-	size_t n_stuck;
+	size_t n_stuck, timed; /* up to there the timeouts were read */
 	struct stuck_row *stuck;
 	size_t n_neighbours, asked;
 	struct task_row *neighbour;
@@ -207,12 +207,8 @@ static void found_map(struct found *found, const struct look_mapping *mapping)
 	info->map_offset = mapping->offset;
 	memcpy(info->map_path, mapping->path, sizeof(info->map_path));
 	memcpy(info->symbol, mapping->symbol, sizeof(info->symbol));
-	if (mapping->shared && mapping->inode) {
-		found->place.shared = (struct shared_place){
-			.device = mapping->device,
-			.inode = mapping->inode,
-			.offset = mapping->offset + found->state.address - mapping->start,
-		};
+	found->place.shared = detect_place(mapping, found->state.address);
+	if (found->place.shared.inode) {
 		info->shared = true;
 		info->device = makedev(mapping->device >> 20, mapping->device & 0xfffff);
 		info->inode = mapping->inode;
@@ -425,7 +421,9 @@ static bool stuck_sayable(const struct stuck_row *stuck)
 
 static struct orphan *found_orphan(struct orphan_case *c, const struct found *found)
 {
-	return model_orphan(&c->cases->agent->model, &found->place, c->owner_ns_tid);
+	struct orphan_key key = orphan_key(&found->place, c->owner_ns_tid);
+
+	return model_orphan(&c->cases->agent->model, &key);
 }
 
 static void waits_say(struct orphan_case *c)
@@ -492,9 +490,8 @@ static size_t waiters_fill(struct orphan_case *c, struct waiter_info *waiters, c
 static void orphan_open(struct orphan_case *c, const struct found *found, const char *id)
 {
 	struct orphan orphan = {
-		.place = found->place,
+		.key = orphan_key(&found->place, c->owner_ns_tid),
 		.layout = found->state.layout,
-		.owner_ns_tid = c->owner_ns_tid,
 		.lock = found->info,
 		.process = c->process,
 		.owner = c->owner,
@@ -559,8 +556,8 @@ static void case_say(struct orphan_case *c)
 	case_free(c);
 }
 
-/* Its timeout is still to be read, through the case's own process. */
-static bool stuck_is_asked(const struct orphan_case *c, const struct stuck_row *stuck)
+/* Its timeout is to be read, through the case's own process. */
+static bool stuck_is_timed(const struct orphan_case *c, const struct stuck_row *stuck)
 {
 	return stuck->row.timeout && stuck->row.task.proc.tgid == c->proc.tgid;
 }
@@ -569,25 +566,23 @@ static void timeouts_looked(void *context, const struct look *look,
 			    const struct look_answer *answer)
 {
 	struct orphan_case *c = context;
-	uint32_t i = 0;
-	size_t s;
+	uint32_t i;
 
 	if (answer->error == -ECANCELED)
 		return;
 	/* The same order in which case_timeouts() asked. */
-	for (s = 0; s < c->n_stuck && i < look->n; s++) {
-		if (!stuck_is_asked(c, &c->stuck[s]))
+	for (i = 0; i < look->n; c->timed++) {
+		struct stuck_row *stuck = &c->stuck[c->timed];
+
+		if (!stuck_is_timed(c, stuck))
 			continue;
-		if (!answer->error && answer->at[i].has_timespec) {
-			c->stuck[s].timed_known = true;
-			c->stuck[s].timeout_ns = answer->at[i].timespec_ns;
-		}
-		i++;
+		stuck->timed_known = !answer->error && answer->at[i].has_timespec;
+		stuck->timeout_ns = answer->at[i++].timespec_ns;
 	}
-	case_say(c);
+	case_timeouts(c);
 }
 
-/* The lengths of timed waits; LOOK_ADDRESSES of them, more are found by the sweep. */
+/* The lengths of timed waits, LOOK_ADDRESSES at a time; then all is known. */
 static void case_timeouts(struct orphan_case *c)
 {
 	struct look look = {
@@ -597,8 +592,8 @@ static void case_timeouts(struct orphan_case *c)
 	};
 	size_t s;
 
-	for (s = 0; s < c->n_stuck && look.n < LOOK_ADDRESSES; s++) {
-		if (stuck_is_asked(c, &c->stuck[s]))
+	for (s = c->timed; s < c->n_stuck && look.n < LOOK_ADDRESSES; s++) {
+		if (stuck_is_timed(c, &c->stuck[s]))
 			look.address[look.n++] = c->stuck[s].row.timeout;
 	}
 	if (!look.n || reader_look(c->cases->agent->reader, &look, timeouts_looked, c))
@@ -856,16 +851,16 @@ static void claim_free(struct cases *cases, struct claim *claim)
 
 void cases_stuck(struct cases *cases, const struct stuck *stuck)
 {
-	struct orphan_case *c = case_new(cases, &stuck->row.task.proc, 1);
+	struct orphan_case *c = case_new(cases, &stuck->row->task.proc, 1);
 	struct claim *claim = NULL;
 
 	if (!c)
 		return;
 	if (stuck->shared.inode)
-		claim = claim_find(cases, &stuck->shared, stuck->owner);
+		claim = claim_find(cases, &stuck->shared, stuck->state.owner);
 	c->time_ns = host_now();
-	c->owner_ns_tid = stuck->owner;
-	detect_process(&c->process, &stuck->row.task, cases->agent->tick_ns);
+	c->owner_ns_tid = stuck->state.owner;
+	detect_process(&c->process, &stuck->row->task, cases->agent->tick_ns);
 	if (claim) {
 		claim_apply(c, claim);
 	} else if (stuck->forked) {
@@ -874,7 +869,7 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck)
 		/* Which process it was nobody saw: the number alone names no thread. */
 		c->exit.reason = EXIT_UNKNOWN;
 	} else {
-		owner_fill(c, &stuck->row.task);
+		owner_fill(c, &stuck->row->task);
 	}
 	c->n_found = 1;
 	c->found[0] = (struct found){
@@ -883,13 +878,13 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck)
 		.proof = claim || stuck->parked ? PROOF_OWNER_WORD
 			 : stuck->state.owner	? PROOF_WAITER
 						: PROOF_OWNER_DIED,
-		.place = { .proc = stuck->row.task.proc,
+		.place = { .proc = stuck->row->task.proc,
 			   .address = stuck->state.address,
 			   .shared = stuck->shared },
 	};
 	c->parked = stuck->parked;
 	if (c->parked)
-		stuck_add(c, &stuck->row, 0);
+		stuck_add(c, stuck->row, 0);
 	if (claim)
 		claim_free(cases, claim);
 	case_look(c);
@@ -939,54 +934,53 @@ void cases_process_over(struct cases *cases, const struct proc_key *proc, enum c
 			uint64_t time_ns)
 {
 	struct agent *agent = cases->agent;
-	struct orphan *orphan = agent->model.orphans, *next;
+	struct orphan *orphan, *next;
 
-	for (; orphan; orphan = next) {
-		next = orphan->next;
+	HASH_ITER (hh, agent->model.orphans, orphan, next) {
 		/* Others may map a shared one: orphan_rehome() looks for them. */
-		if (proc_equal(&orphan->via, proc) && !orphan->place.shared.inode)
+		if (proc_equal(&orphan->via, proc) && !orphan->key.place.shared.inode)
 			cleared_say(cases, orphan, how, time_ns);
 	}
 	held_forget(cases, proc);
 	model_process_gone(&agent->model, proc, dead_removed, agent->hooks);
 }
 
-/* One request for an open orphan: by value, since the orphan may be closed before the answer. */
+/* One request for open orphans: by value, since they may be closed before the answer. */
 struct reread {
 	struct cases *cases;
-	struct place place;
-	uint32_t owner_ns_tid;
+	struct orphan_key orphan[LOOK_ADDRESSES];
 };
 
-static struct reread *reread_new(struct cases *cases, const struct orphan *orphan)
+static struct reread *reread_new(struct cases *cases)
 {
 	struct reread *reread = malloc(sizeof(*reread));
 
-	if (reread)
-		*reread = (struct reread){ .cases = cases,
-					   .place = orphan->place,
-					   .owner_ns_tid = orphan->owner_ns_tid };
+	if (reread) /* without memory they are asked for at the next tick */
+		reread->cases = cases;
 	return reread;
 }
 
-/* Takes the answer's context apart. NULL: the orphan was closed meanwhile. */
-static struct orphan *reread_end(struct reread *reread)
+/* The i-th one. NULL: the orphan was closed meanwhile. */
+static struct orphan *reread_orphan(const struct reread *reread, size_t i)
 {
-	struct orphan *orphan = model_orphan(&reread->cases->agent->model, &reread->place,
-					     reread->owner_ns_tid);
+	return model_orphan(&reread->cases->agent->model, &reread->orphan[i]);
+}
 
+static void reread_end(struct reread *reread)
+{
 	reread->cases->rereads--;
 	free(reread);
-	return orphan;
 }
 
 static void orphan_rehomed(void *context, const struct mappers *mappers,
 			   const struct mappers_answer *answer)
 {
-	struct cases *cases = ((struct reread *)context)->cases;
-	struct orphan *orphan = reread_end(context);
+	struct reread *reread = context;
+	struct cases *cases = reread->cases;
+	struct orphan *orphan = reread_orphan(reread, 0);
 
 	(void)mappers;
+	reread_end(reread);
 	if (!orphan || answer->error || (!answer->count && answer->unread))
 		return;
 	if (!answer->count) {
@@ -1003,55 +997,73 @@ static void orphan_rehomed(void *context, const struct mappers *mappers,
 /* The process through which a shared orphan was read is gone: who else maps it? */
 static void orphan_rehome(struct cases *cases, const struct orphan *orphan)
 {
-	struct reread *reread = reread_new(cases, orphan);
-	struct mappers mappers = { .device = orphan->place.shared.device,
-				   .inode = orphan->place.shared.inode,
-				   .offset = orphan->place.shared.offset,
-				   .ns_tid = orphan->owner_ns_tid };
+	struct reread *reread = reread_new(cases);
+	const struct shared_place *shared = &orphan->key.place.shared;
+	struct mappers mappers = { .device = shared->device,
+				   .inode = shared->inode,
+				   .offset = shared->offset,
+				   .ns_tid = orphan->key.owner_ns_tid };
 
+	if (reread)
+		reread->orphan[0] = orphan->key;
 	if (!reread || reader_mappers(cases->agent->reader, &mappers, orphan_rehomed, reread))
 		free(reread);
 	else
 		cases->rereads++;
 }
 
-static void orphan_reread(void *context, const struct look *look, const struct look_answer *answer)
+static void orphan_reread(struct cases *cases, struct orphan *orphan, uint64_t word, int error,
+			  const struct lock_words *words)
 {
-	struct cases *cases = ((struct reread *)context)->cases;
-	struct orphan *orphan = reread_end(context);
 	enum cleared_how how;
 
-	if (!orphan)
-		return;
-	if (answer->error == -ESRCH) {
-		if (orphan->place.shared.inode)
-			orphan_rehome(cases, orphan);
-		else
-			cleared_say(cases, orphan, CLEARED_PROCESS_EXIT, host_now());
-		return;
-	}
-	if (answer->error) /* counted by the reader; asked again at the next tick */
-		return;
-	if (detect_orphan(orphan->layout, look->address[0], orphan->owner_ns_tid,
-			  &answer->at[0].words, &how) == ORPHAN_CLEARED)
+	if (error == -ESRCH && orphan->key.place.shared.inode)
+		orphan_rehome(cases, orphan);
+	else if (error == -ESRCH)
+		cleared_say(cases, orphan, CLEARED_PROCESS_EXIT, host_now());
+	else if (!error && detect_orphan(orphan->layout, word, orphan->key.owner_ns_tid, words,
+					 &how) == ORPHAN_CLEARED)
 		cleared_say(cases, orphan, how, host_now());
+	/* Any other error is counted by the reader; asked again at the next tick. */
 }
 
-static void orphan_look(struct cases *cases, const struct orphan *orphan)
+static void orphans_reread(void *context, const struct look *look, const struct look_answer *answer)
 {
-	struct reread *reread = reread_new(cases, orphan);
+	struct reread *reread = context;
+	struct orphan *orphan;
+	uint32_t i;
+
+	for (i = 0; i < look->n; i++) {
+		orphan = reread_orphan(reread, i);
+		if (orphan)
+			orphan_reread(reread->cases, orphan, look->address[i], answer->error,
+				      &answer->at[i].words);
+	}
+	reread_end(reread);
+}
+
+/* Orphans in a row that are read through the same process go with one look. Returns the next one. */
+static const struct orphan *orphans_look(struct cases *cases, const struct orphan *orphan)
+{
+	struct reread *reread = reread_new(cases);
+	const struct orphan *next = orphan;
 	struct look look = {
 		.tgid = orphan->via.tgid,
 		.start_ticks = orphan->via.start_ns / cases->agent->tick_ns,
 		.want = LOOK_WORDS,
-		.n = 1,
-		.address = { orphan->via_word },
 	};
 
-	if (!reread || reader_look(cases->agent->reader, &look, orphan_reread, reread))
+	for (; next && look.n < LOOK_ADDRESSES && proc_equal(&next->via, &orphan->via);
+	     next = next->hh.next) {
+		if (reread)
+			reread->orphan[look.n] = next->key;
+		look.address[look.n++] = next->via_word;
+	}
+	if (!reread || reader_look(cases->agent->reader, &look, orphans_reread, reread))
 		free(reread);
 	else
 		cases->rereads++;
+	return next;
 }
 
 /* ---- shared locks of processes that ended ---- */
@@ -1125,13 +1137,11 @@ static void claims_look(struct cases *cases, uint64_t now)
 
 void cases_tick(struct cases *cases)
 {
-	struct orphan *orphan;
+	const struct orphan *orphan = cases->agent->model.orphans;
 
 	claims_look(cases, host_now());
-	DL_FOREACH(cases->agent->model.orphans, orphan)
-	{
-		orphan_look(cases, orphan);
-	}
+	while (orphan)
+		orphan = orphans_look(cases, orphan);
 }
 
 /* ---- time ---- */

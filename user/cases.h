@@ -19,14 +19,16 @@ void cases_held(struct cases *cases, const struct ev_held *held);
 void cases_exit(struct cases *cases, const struct ev_exit *ev);
 void cases_wait(struct cases *cases, const struct ev_wait_dead *ev);
 
-/* What the sweep found and saw twice: the row's thread is stuck, the lock's owner is not alive. */
+/*
+ * A thread that is stuck: the lock that it waits for has an owner who is not alive. The sweep tells it
+ * after the second reading. A case looks for the others who wait for the lock by itself.
+ */
 struct stuck {
-	struct task_row row;
+	const struct task_row *row;
 	uint64_t word; /* of the lock; the row's own word but for parked threads */
 	struct lock_state state;
-	uint32_t owner; /* 0: nobody is named */
 	struct shared_place shared;
-	bool parked;
+	bool parked; /* a case is about this thread alone: it does not wait on the lock's own word */
 	bool forked; /* the owner never was in this process */
 };
 void cases_stuck(struct cases *cases, const struct stuck *stuck);

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/utsname.h>
-
-#include <jansson.h>
 
 #include "check.h"
 #include "hooks.h"
 #include "host.h"
+#include "jsonw.h"
 
 /* One rung as it stands: the first that works in its family is the one that `watch` takes. */
 static void rung_print(const struct rung_state *state, bool taken)
@@ -22,22 +22,22 @@ static void rung_print(const struct rung_state *state, bool taken)
 		printf("%33scosts: %s\n", "", state->rung->tax);
 }
 
-static json_t *rung_json(const struct rung_state *state, bool taken)
+static void rung_json(struct jsonw *json, const struct rung_state *state, bool taken)
 {
-	json_t *json = json_pack("{s:s, s:s, s:s, s:b, s:b}", "family",
-				 hook_family_name(state->rung->family), "rung", state->rung->name,
-				 "where", state->rung->where, "works", !state->error, "used",
-				 taken);
-
+	jsonw_object(json, NULL);
+	jsonw_string(json, "family", hook_family_name(state->rung->family));
+	jsonw_string(json, "rung", state->rung->name);
+	jsonw_string(json, "where", state->rung->where);
+	jsonw_boolean(json, "works", !state->error);
+	jsonw_boolean(json, "used", taken);
 	if (state->error)
-		json_object_set_new(json, "why", json_string(state->why));
-	if (state->rung->tax)
-		json_object_set_new(json, "costs", json_string(state->rung->tax));
-	return json;
+		jsonw_escaped(json, "why", state->why);
+	jsonw_string(json, "costs", state->rung->tax);
+	jsonw_object_end(json);
 }
 
 /* Tries every rung. Returns whether each family has one that works. */
-static bool rungs_try(const struct options *options, json_t *list)
+static bool rungs_try(const struct options *options, struct jsonw *json)
 {
 	bool works[HOOK_FAMILIES] = { false }, all = true, taken;
 	const struct rung *ladder;
@@ -49,8 +49,8 @@ static bool rungs_try(const struct options *options, json_t *list)
 		rung_try(&ladder[i], &state, options->verbose);
 		taken = !state.error && !works[ladder[i].family];
 		works[ladder[i].family] |= !state.error;
-		if (list)
-			json_array_append_new(list, rung_json(&state, taken));
+		if (json)
+			rung_json(json, &state, taken);
 		else
 			rung_print(&state, taken);
 	}
@@ -72,15 +72,27 @@ static int check_text(const struct options *options, const char *kernel)
 
 static int check_json(const struct options *options, const char *kernel)
 {
-	json_t *rungs = json_array();
-	bool works = rungs_try(options, rungs);
-	json_t *json = json_pack("{s:s, s:s, s:s, s:b, s:o}", "schema", "deadhold.check/1",
-				 "version", DEADHOLD_VERSION, "kernel", kernel, "works", works,
-				 "rungs", rungs);
+	struct jsonw json = { 0 };
+	char *text;
+	size_t len;
+	bool works;
 
-	json_dumpf(json, stdout, JSON_COMPACT);
-	putchar('\n');
-	json_decref(json);
+	jsonw_object(&json, NULL);
+	jsonw_string(&json, "schema", "deadhold.check/1");
+	jsonw_string(&json, "version", DEADHOLD_VERSION);
+	jsonw_escaped(&json, "kernel", kernel);
+	jsonw_array(&json, "rungs");
+	works = rungs_try(options, &json);
+	jsonw_array_end(&json);
+	jsonw_boolean(&json, "works", works);
+	jsonw_object_end(&json);
+	text = jsonw_take(&json, &len);
+	if (!text) {
+		fprintf(stderr, "deadhold: out of memory\n");
+		return 1;
+	}
+	fwrite(text, 1, len, stdout);
+	free(text);
 	return works ? 0 : 1;
 }
 

@@ -165,6 +165,17 @@ void detect_lock(struct lock_info *out, const struct lock_state *state, enum loc
 	};
 }
 
+struct shared_place detect_place(const struct look_mapping *mapping, uint64_t address)
+{
+	if (!mapping->known || !mapping->shared)
+		return (struct shared_place){ 0 };
+	return (struct shared_place){
+		.device = mapping->device,
+		.inode = mapping->inode,
+		.offset = mapping->offset + address - mapping->start,
+	};
+}
+
 bool detect_left_by(const struct lock_state *state, uint32_t owner)
 {
 	if (!state->held)

@@ -11,6 +11,7 @@
 
 #include "alert.h"
 #include "event.h"
+#include "reader.h"
 
 /* Parts of alerts from the kernel's records. start_ns becomes clock ticks by `tick_ns`. */
 void detect_process(struct process_info *out, const struct ev_task *task, uint64_t tick_ns);
@@ -28,6 +29,11 @@ enum alert_kind detect_signal(struct signal_info *out, const struct ev_signal *s
 /* The lock part, but for mapping, symbol and identity, from what memory says. */
 void detect_lock(struct lock_info *out, const struct lock_state *state, enum lock_proof proof,
 		 enum lock_libc libc);
+
+/*
+ * Where in a shared object an address of that mapping lies. Inode 0: in none, or not known.
+ */
+struct shared_place detect_place(const struct look_mapping *mapping, uint64_t address);
 
 /* Does this state of the lock say that `owner` (0: somebody unknown) left it locked? */
 bool detect_left_by(const struct lock_state *state, uint32_t owner);

@@ -1,13 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Alerts for programs: docs/alerts.md, field by field. In a json_pack format, `s*` and `o*` leave
- * the member out where the value is NULL: that is how an unknown value is absent.
+ * Alerts for programs: docs/alerts.md, field by field. What is unknown is absent: each function leaves
+ * its member out where there is nothing to say.
  */
 #include "alert.h"
 
 #include <errno.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,409 +14,384 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "escape.h"
+#include "jsonw.h"
 #include "signame.h"
 
-#define NS_PER_S   1000000000LL
-#define TIME_BYTES 40
-#define ID_BYTES   80 /* boot id, a pid, two 64-bit numbers */
+#define NS_PER_S 1000000000LL
+#define ID_BYTES 80 /* boot id, a pid, two 64-bit numbers */
 
-#define REAL_DIGITS 12
+/* --- values --- */
 
-/* --- values: each returns NULL for "unknown" --- */
-
-static json_t *json_escaped(const char *string)
+static void json_count(struct jsonw *w, const char *key, uint64_t count)
 {
-	char *escaped;
-	json_t *json;
-
-	if (!string || !string[0])
-		return NULL;
-	escaped = escape_string(string);
-	json = escaped ? json_string_nocheck(escaped) : NULL;
-	free(escaped);
-	return json;
-}
-
-static json_t *json_count(uint64_t count)
-{
-	return json_integer(count > INT64_MAX ? INT64_MAX : (json_int_t)count);
+	jsonw_integer(w, key, count > INT64_MAX ? INT64_MAX : (int64_t)count);
 }
 
 /* Ids are above 0. */
-static json_t *json_id(int64_t id)
+static void json_id(struct jsonw *w, const char *key, int64_t id)
 {
-	return id > 0 ? json_integer(id) : NULL;
+	if (id > 0)
+		jsonw_integer(w, key, id);
 }
 
-static json_t *json_u64(uint64_t value)
+static void json_u64(struct jsonw *w, const char *key, uint64_t value)
 {
-	return json_sprintf("%" PRIu64, value);
+	jsonw_format(w, key, "%" PRIu64, value);
 }
 
-static json_t *json_hex(uint64_t value)
+static void json_hex(struct jsonw *w, const char *key, uint64_t value)
 {
-	return json_sprintf("0x%" PRIx64, value);
+	jsonw_format(w, key, "0x%" PRIx64, value);
 }
 
-static json_t *json_seconds(double seconds)
+static void json_seconds(struct jsonw *w, const char *key, double seconds)
 {
-	return isfinite(seconds) && seconds >= 0 ? json_real(seconds) : NULL;
+	if (isfinite(seconds) && seconds >= 0)
+		jsonw_real(w, key, seconds);
 }
 
 /* RFC 3339, UTC, nanoseconds. */
-static json_t *json_time(int64_t realtime_ns)
+static void json_time(struct jsonw *w, const char *key, int64_t realtime_ns)
 {
 	time_t seconds = realtime_ns / NS_PER_S;
 	struct tm tm;
-	char date[TIME_BYTES];
 
-	if (realtime_ns < 0 || !gmtime_r(&seconds, &tm))
-		return NULL;
-	strftime(date, sizeof(date), "%Y-%m-%dT%H:%M:%S", &tm);
-	return json_sprintf("%s.%09dZ", date, (int)(realtime_ns % NS_PER_S));
+	if (realtime_ns >= 0 && gmtime_r(&seconds, &tm))
+		jsonw_format(w, key, "%04d-%02d-%02dT%02d:%02d:%02d.%09dZ", tm.tm_year + 1900,
+			     tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec,
+			     (int)(realtime_ns % NS_PER_S));
 }
 
 /* A time on the monotonic clock; 0 is unknown. */
-static json_t *json_event_time(uint64_t monotonic_ns, const struct run *run)
+static void json_event_time(struct jsonw *w, const char *key, uint64_t monotonic_ns,
+			    const struct run *run)
 {
-	return monotonic_ns ? json_time((int64_t)monotonic_ns + run->realtime_offset_ns) : NULL;
+	if (monotonic_ns)
+		json_time(w, key, (int64_t)monotonic_ns + run->realtime_offset_ns);
 }
 
-static json_t *json_start_time(uint64_t start_ticks, const struct run *run)
+static void json_start_time(struct jsonw *w, const char *key, uint64_t start_ticks,
+			    const struct run *run)
 {
 	int64_t ns_per_tick = NS_PER_S / sysconf(_SC_CLK_TCK);
 
-	if (!start_ticks || !run->boot_realtime_ns)
-		return NULL;
-	return json_time(run->boot_realtime_ns + (int64_t)start_ticks * ns_per_tick);
+	if (start_ticks && run->boot_realtime_ns)
+		json_time(w, key, run->boot_realtime_ns + (int64_t)start_ticks * ns_per_tick);
 }
 
 /* Names and what they count, or say. */
-static json_t *json_pairs(const struct pair *pairs, size_t n)
+static void json_pairs(struct jsonw *w, const char *key, const struct pair *pairs, size_t n)
 {
-	json_t *object = json_object();
-
-	for (size_t i = 0; i < n; i++)
-		json_object_set_new(object, pairs[i].name,
-				    pairs[i].word ? json_escaped(pairs[i].word)
-						  : json_count(pairs[i].count));
-	return object;
+	jsonw_object(w, key);
+	for (size_t i = 0; i < n; i++) {
+		if (pairs[i].word)
+			jsonw_escaped(w, pairs[i].name, pairs[i].word);
+		else
+			json_count(w, pairs[i].name, pairs[i].count);
+	}
+	jsonw_object_end(w);
 }
 
 /* --- ids --- */
 
-/* The process's id into out; false if it is unknown. */
-static bool process_id(const struct process_info *process, const struct run *run,
-		       char out[ID_BYTES])
+/* The process's id into out; NULL if it is unknown. */
+static const char *process_id(const struct process_info *process, const struct run *run,
+			      char out[ID_BYTES])
 {
 	if (!process->start_ticks || !run->boot_id[0])
-		return false;
+		return NULL;
 	snprintf(out, ID_BYTES, "%.36s:%d:%" PRIu64, run->boot_id, process->pid,
 		 process->start_ticks);
-	return true;
+	return out;
 }
 
-static json_t *json_lock_id(const struct lock_info *lock, const struct process_info *process,
-			    const struct run *run)
+static void json_lock_id(struct jsonw *w, const struct lock_info *lock,
+			 const struct process_info *process, const struct run *run)
 {
 	char id[ID_BYTES];
 
 	if (!lock->address)
-		return NULL;
-	if (lock->shared)
-		return lock->inode ? json_sprintf("%" PRIu64 ":%" PRIu64 ":%" PRIu64, lock->device,
-						  lock->inode, lock->object_offset)
-				   : NULL;
-	if (!process_id(process, run, id))
-		return NULL;
-	return json_sprintf("%s:0x%" PRIx64, id, lock->address);
+		return;
+	if (lock->shared && lock->inode)
+		jsonw_format(w, "id", "%" PRIu64 ":%" PRIu64 ":%" PRIu64, lock->device, lock->inode,
+			     lock->object_offset);
+	else if (!lock->shared && process_id(process, run, id))
+		jsonw_format(w, "id", "%s:0x%" PRIx64, id, lock->address);
 }
 
 /* --- objects: one member a line, as in docs/alerts.md --- */
 
-/* clang-format off */
-
-static json_t *json_process(const struct process_info *process, const struct run *run)
+static void json_process(struct jsonw *w, const char *key, const struct process_info *process,
+			 const struct run *run)
 {
 	char id[ID_BYTES];
 
 	if (process->pid <= 0)
-		return NULL;
-	return json_pack("{s:s*, s:o, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*, s:o*,"
-			 " s:o*, s:o*}",
-			 "id", process_id(process, run, id) ? id : NULL,
-			 "pid", json_id(process->pid),
-			 "comm", json_escaped(process->comm),
-			 "exe", json_escaped(process->exe),
-			 "uid", process->uid >= 0 ? json_integer(process->uid) : NULL,
-			 "user", json_escaped(process->user),
-			 "ppid", json_id(process->ppid),
-			 "start_time", json_start_time(process->start_ticks, run),
-			 "cgroup", json_escaped(process->cgroup),
-			 "container_id", json_escaped(process->container_id),
-			 "unit", json_escaped(process->unit),
-			 "pid_ns", json_id(process->pid_ns),
-			 "ns_pid", json_id(process->ns_pid),
-			 "cmdline", run->cmdline ? json_escaped(process->cmdline) : NULL);
+		return;
+	jsonw_object(w, key);
+	jsonw_string(w, "id", process_id(process, run, id));
+	json_id(w, "pid", process->pid);
+	jsonw_escaped(w, "comm", process->comm);
+	jsonw_escaped(w, "exe", process->exe);
+	if (process->uid >= 0)
+		jsonw_integer(w, "uid", process->uid);
+	jsonw_escaped(w, "user", process->user);
+	json_id(w, "ppid", process->ppid);
+	json_start_time(w, "start_time", process->start_ticks, run);
+	jsonw_escaped(w, "cgroup", process->cgroup);
+	jsonw_escaped(w, "container_id", process->container_id);
+	jsonw_escaped(w, "unit", process->unit);
+	json_id(w, "pid_ns", process->pid_ns);
+	json_id(w, "ns_pid", process->ns_pid);
+	if (run->cmdline)
+		jsonw_escaped(w, "cmdline", process->cmdline);
+	jsonw_object_end(w);
 }
 
-static json_t *json_thread(const struct thread_info *thread)
+static bool has_thread(const struct thread_info *thread)
 {
-	if (thread->tid <= 0 && thread->ns_tid <= 0)
-		return NULL;
-	return json_pack("{s:o*, s:o*, s:o*, s:o*}",
-			 "tid", json_id(thread->tid),
-			 "name", json_escaped(thread->name),
-			 "start_ticks", thread->start_ticks ? json_u64(thread->start_ticks) : NULL,
-			 "ns_tid", json_id(thread->ns_tid));
+	return thread->tid > 0 || thread->ns_tid > 0;
 }
 
-static json_t *json_exit(const struct exit_info *end, const struct run *run)
+static void json_thread(struct jsonw *w, const char *key, const struct thread_info *thread)
+{
+	if (!has_thread(thread))
+		return;
+	jsonw_object(w, key);
+	json_id(w, "tid", thread->tid);
+	jsonw_escaped(w, "name", thread->name);
+	if (thread->start_ticks)
+		json_u64(w, "start_ticks", thread->start_ticks);
+	json_id(w, "ns_tid", thread->ns_tid);
+	jsonw_object_end(w);
+}
+
+static void json_exit(struct jsonw *w, const char *key, const struct exit_info *end,
+		      const struct run *run)
 {
 	char name[SIGNAL_NAME_BYTES];
 
-	signal_name(end->signal, LIBC_UNKNOWN, ORIGIN_OTHER, name);
-	return json_pack("{s:s*, s:o*, s:s*, s:o*}",
-			 "reason", exit_reason_name(end->reason),
-			 "code", end->has_code ? json_integer(end->code) : NULL,
-			 "signal", end->signal ? name : NULL,
-			 "time", json_event_time(end->time_ns, run));
+	jsonw_object(w, key);
+	jsonw_string(w, "reason", exit_reason_name(end->reason));
+	if (end->has_code)
+		jsonw_integer(w, "code", end->code);
+	if (end->signal)
+		jsonw_string(w, "signal",
+			     signal_name(end->signal, LIBC_UNKNOWN, ORIGIN_OTHER, name));
+	json_event_time(w, "time", end->time_ns, run);
+	jsonw_object_end(w);
 }
 
-static json_t *json_mapping(const struct lock_info *lock)
+static void json_mapping(struct jsonw *w, const char *key, const struct lock_info *lock)
 {
-	bool in_file = lock->map_path[0] == '/' && lock->map_start;
-	uint64_t offset = lock->address - lock->map_start + lock->map_offset;
-
 	if (!lock->address || (!lock->map_start && !lock->map_path[0]))
-		return NULL;
-	return json_pack("{s:o*, s:o*, s:o*}",
-			 "path", json_escaped(lock->map_path),
-			 "start", lock->map_start ? json_hex(lock->map_start) : NULL,
-			 "offset", in_file ? json_hex(offset) : NULL);
+		return;
+	jsonw_object(w, key);
+	jsonw_escaped(w, "path", lock->map_path);
+	if (lock->map_start)
+		json_hex(w, "start", lock->map_start);
+	if (lock->map_start && lock->map_path[0] == '/')
+		json_hex(w, "offset", lock->address - lock->map_start + lock->map_offset);
+	jsonw_object_end(w);
 }
 
 /* process: whose memory the address is in */
-static json_t *json_lock(const struct lock_info *lock, const struct process_info *process,
-			 const struct run *run)
+static void json_lock(struct jsonw *w, const char *key, const struct lock_info *lock,
+		      const struct process_info *process, const struct run *run)
 {
 	bool found = lock->address; /* of a lock that was not found nothing of this is known */
 
-	return json_pack("{s:o*, s:o*, s:s*, s:s*, s:s*, s:o*, s:o*, s:o*, s:o*, s:s*, s:o*, s:o*}",
-			 "id", json_lock_id(lock, process, run),
-			 "address", found ? json_hex(lock->address) : NULL,
-			 "type", lock_type_name(lock->type),
-			 "kind", lock_kind_name(lock->kind),
-			 "libc", libc_name(lock->libc),
-			 "shared", found ? json_boolean(lock->shared) : NULL,
-			 "robust", found ? json_boolean(lock_is_robust(lock)) : NULL,
-			 "recursion", json_id(lock->recursion),
-			 "owner_tid", json_id(lock->owner_tid),
-			 "proof", lock_proof_name(lock->proof),
-			 "mapping", json_mapping(lock),
-			 "symbol", json_escaped(lock->symbol));
+	jsonw_object(w, key);
+	json_lock_id(w, lock, process, run);
+	if (found)
+		json_hex(w, "address", lock->address);
+	jsonw_string(w, "type", lock_type_name(lock->type));
+	jsonw_string(w, "kind", lock_kind_name(lock->kind));
+	jsonw_string(w, "libc", libc_name(lock->libc));
+	if (found)
+		jsonw_boolean(w, "shared", lock->shared);
+	if (found)
+		jsonw_boolean(w, "robust", lock_is_robust(lock));
+	json_id(w, "recursion", lock->recursion);
+	json_id(w, "owner_tid", lock->owner_tid);
+	jsonw_string(w, "proof", lock_proof_name(lock->proof));
+	json_mapping(w, "mapping", lock);
+	jsonw_escaped(w, "symbol", lock->symbol);
+	jsonw_object_end(w);
 }
 
-static json_t *json_wait(const struct wait_info *wait, const struct run *run)
+static void json_wait(struct jsonw *w, const char *key, const struct wait_info *wait,
+		      const struct run *run)
 {
-	return json_pack("{s:s*, s:o*, s:o*}",
-			 "op", wait->op,
-			 "since", json_event_time(wait->since_ns, run),
-			 "timeout_ns", wait->has_timeout ? json_u64(wait->timeout_ns) : NULL);
+	jsonw_object(w, key);
+	jsonw_string(w, "op", wait->op);
+	json_event_time(w, "since", wait->since_ns, run);
+	if (wait->has_timeout)
+		json_u64(w, "timeout_ns", wait->timeout_ns);
+	jsonw_object_end(w);
 }
 
-/* process: absent where it is the alert's own */
-static json_t *json_waiter(const struct waiter_info *waiter, const struct process_info *own,
-			   const struct run *run)
+static void json_locks(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
-	bool foreign = waiter->process.pid != own->pid;
-
-	return json_pack("{s:o*, s:o*, s:o*}",
-			 "process", foreign ? json_process(&waiter->process, run) : NULL,
-			 "thread", json_thread(&waiter->thread),
-			 "wait", json_wait(&waiter->wait, run));
+	jsonw_array(w, "locks");
+	for (size_t i = 0; i < alert->n_locks; i++)
+		json_lock(w, NULL, &alert->locks[i], &alert->process, run);
+	jsonw_array_end(w);
 }
 
-static json_t *json_owner(const struct alert *alert, const struct run *run)
+static void json_only_lock(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
-	return json_pack("{s:o*, s:o*}",
-			 "thread", json_thread(&alert->owner),
-			 "exit", json_exit(&alert->exit, run));
+	if (alert->n_locks)
+		json_lock(w, "lock", &alert->locks[0], &alert->process, run);
 }
 
-static json_t *json_sender(const struct alert *alert, const struct run *run)
+static void json_waiter(struct jsonw *w, const struct waiter_info *waiter,
+			const struct process_info *own, const struct run *run)
 {
-	json_t *sender = json_pack("{s:o*, s:o*}",
-				   "process", json_process(&alert->sender_process, run),
-				   "thread", json_thread(&alert->sender_thread));
-
-	if (json_object_size(sender))
-		return sender;
-	json_decref(sender);
-	return NULL;
+	jsonw_object(w, NULL);
+	if (waiter->process.pid != own->pid)
+		json_process(w, "process", &waiter->process, run);
+	json_thread(w, "thread", &waiter->thread);
+	json_wait(w, "wait", &waiter->wait, run);
+	jsonw_object_end(w);
 }
 
-static json_t *json_folded_signal(const struct signal_info *signal)
+static void json_waiters(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	jsonw_array(w, "waiters");
+	for (size_t i = 0; i < alert->n_waiters; i++)
+		json_waiter(w, &alert->waiters[i], &alert->process, run);
+	jsonw_array_end(w);
+}
+
+static void json_owner(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	jsonw_object(w, "owner");
+	json_thread(w, "thread", &alert->owner);
+	json_exit(w, "exit", &alert->exit, run);
+	jsonw_object_end(w);
+}
+
+static void json_sender(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	if (alert->sender_process.pid <= 0 && !has_thread(&alert->sender_thread))
+		return;
+	jsonw_object(w, "sender");
+	json_process(w, "process", &alert->sender_process, run);
+	json_thread(w, "thread", &alert->sender_thread);
+	jsonw_object_end(w);
+}
+
+/* What a folded signal is told by: the members that all have. */
+static void json_signal_name(struct jsonw *w, const struct signal_info *signal)
 {
 	enum signal_origin origin = signal_origin(signal);
 	char name[SIGNAL_NAME_BYTES];
 
-	return json_pack("{s:i, s:s, s:s*}",
-			 "number", signal->number,
-			 "name", signal_name(signal->number, signal->libc, origin, name),
-			 "meaning", signal_meaning(signal->number, signal->libc, origin));
+	jsonw_integer(w, "number", signal->number);
+	jsonw_string(w, "name", signal_name(signal->number, signal->libc, origin, name));
+	jsonw_string(w, "meaning", signal_meaning(signal->number, signal->libc, origin));
 }
 
-static json_t *json_signal(const struct signal_info *signal)
+static void json_signal(struct jsonw *w, const struct signal_info *signal)
 {
-	const char *code = signal->has_code ? si_code_name(signal->number, signal->code) : NULL;
 	bool failed = signal->result == RESULT_FAILED;
-	bool sent = !failed && signal->result != RESULT_PROBED;
-	json_t *json = json_folded_signal(signal);
 
-	json_object_update_new(json, json_pack("{s:s, s:s*, s:o*, s:s*, s:s*, s:s*, s:o*}",
-			 "scope", signal->scope == SCOPE_THREAD ? "thread" : "process",
-			 "call", signal_call_name(signal->call),
-			 "code", signal->has_code ? json_integer(signal->code) : NULL,
-			 "code_name", code,
-			 "result", signal_result_name(signal->result),
-			 "errno", failed ? strerrorname_np(signal->error) : NULL,
-			 "fatal", sent ? json_boolean(signal->fatal) : NULL));
-	return json;
-}
-
-static json_t *json_locks(const struct alert *alert, const struct run *run)
-{
-	json_t *array = json_array();
-
-	for (size_t i = 0; i < alert->n_locks; i++)
-		json_array_append_new(array, json_lock(&alert->locks[i], &alert->process, run));
-	return array;
-}
-
-static json_t *json_only_lock(const struct alert *alert, const struct run *run)
-{
-	return alert->n_locks ? json_lock(&alert->locks[0], &alert->process, run) : NULL;
-}
-
-static json_t *json_waiters(const struct alert *alert, const struct run *run)
-{
-	json_t *array = json_array();
-
-	for (size_t i = 0; i < alert->n_waiters; i++)
-		json_array_append_new(array,
-				      json_waiter(&alert->waiters[i], &alert->process, run));
-	return array;
+	jsonw_object(w, "signal");
+	json_signal_name(w, signal);
+	jsonw_string(w, "scope", signal->scope == SCOPE_THREAD ? "thread" : "process");
+	jsonw_string(w, "call", signal_call_name(signal->call));
+	if (signal->has_code) {
+		jsonw_integer(w, "code", signal->code);
+		jsonw_string(w, "code_name", si_code_name(signal->number, signal->code));
+	}
+	jsonw_string(w, "result", signal_result_name(signal->result));
+	if (failed)
+		jsonw_string(w, "errno", strerrorname_np(signal->error));
+	else if (signal->result != RESULT_PROBED)
+		jsonw_boolean(w, "fatal", signal->fatal);
+	jsonw_object_end(w);
 }
 
 /* --- the own fields of each kind --- */
 
-static json_t *json_ready(const struct alert *alert, const struct run *run)
+static void json_ready(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
 	(void)run;
-	return json_pack("{s:o*, s:o*, s:o, s:o}",
-			 "version", json_escaped(alert->version),
-			 "kernel", json_escaped(alert->kernel),
-			 "hooks", json_pairs(alert->hooks, alert->n_hooks),
-			 "blocked_threads", json_count(alert->blocked_threads));
+	jsonw_escaped(w, "version", alert->version);
+	jsonw_escaped(w, "kernel", alert->kernel);
+	json_pairs(w, "hooks", alert->hooks, alert->n_hooks);
+	json_count(w, "blocked_threads", alert->blocked_threads);
 }
 
-static json_t *json_lock_orphaned(const struct alert *alert, const struct run *run)
+static void json_lock_orphaned(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
-	return json_pack("{s:o*, s:o*, s:o*, s:o*, s:o*, s:o*}",
-			 "orphan_id", json_escaped(alert->orphan_id),
-			 "process", json_process(&alert->process, run),
-			 "thread", json_thread(&alert->thread),
-			 "exit", json_exit(&alert->exit, run),
-			 "locks", json_locks(alert, run),
-			 "waiters", json_waiters(alert, run));
+	jsonw_escaped(w, "orphan_id", alert->orphan_id);
+	json_process(w, "process", &alert->process, run);
+	json_thread(w, "thread", &alert->thread);
+	json_exit(w, "exit", &alert->exit, run);
+	json_locks(w, alert, run);
+	json_waiters(w, alert, run);
 }
 
-static json_t *json_orphan_wait(const struct alert *alert, const struct run *run)
+static void json_orphan_wait(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
-	return json_pack("{s:o*, s:o*, s:o*, s:o*, s:o*, s:o*}",
-			 "orphan_id", json_escaped(alert->orphan_id),
-			 "process", json_process(&alert->process, run),
-			 "thread", json_thread(&alert->thread),
-			 "lock", json_only_lock(alert, run),
-			 "owner", json_owner(alert, run),
-			 "wait", json_wait(&alert->wait, run));
+	jsonw_escaped(w, "orphan_id", alert->orphan_id);
+	json_process(w, "process", &alert->process, run);
+	json_thread(w, "thread", &alert->thread);
+	json_only_lock(w, alert, run);
+	json_owner(w, alert, run);
+	json_wait(w, "wait", &alert->wait, run);
 }
 
-static json_t *json_orphan_cleared(const struct alert *alert, const struct run *run)
+static void json_orphan_cleared(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
-	return json_pack("{s:o*, s:o*, s:o*, s:o*, s:s*}",
-			 "orphan_id", json_escaped(alert->orphan_id),
-			 "process", json_process(&alert->process, run),
-			 "thread", json_thread(&alert->thread),
-			 "lock", json_only_lock(alert, run),
-			 "how", cleared_how_name(alert->how));
+	jsonw_escaped(w, "orphan_id", alert->orphan_id);
+	json_process(w, "process", &alert->process, run);
+	json_thread(w, "thread", &alert->thread);
+	json_only_lock(w, alert, run);
+	jsonw_string(w, "how", cleared_how_name(alert->how));
 }
 
-static json_t *json_directed_signal(const struct alert *alert, const struct run *run)
+static void json_directed_signal(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
-	return json_pack("{s:o*, s:o*, s:o*, s:o*}",
-			 "signal", json_signal(&alert->signal),
-			 "sender", json_sender(alert, run),
-			 "process", json_process(&alert->process, run),
-			 "thread", json_thread(&alert->thread));
+	json_signal(w, &alert->signal);
+	json_sender(w, alert, run);
+	json_process(w, "process", &alert->process, run);
+	json_thread(w, "thread", &alert->thread);
 }
 
-static json_t *json_noise(const struct alert *alert, const struct run *run)
+static void json_noise(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
-	return json_pack("{s:o*, s:o*, s:o, s:o*}",
-			 "process", json_process(&alert->process, run),
-			 "signal", json_folded_signal(&alert->signal),
-			 "count", json_count(alert->count),
-			 "interval_s", json_seconds(alert->interval_s));
+	json_process(w, "process", &alert->process, run);
+	jsonw_object(w, "signal");
+	json_signal_name(w, &alert->signal);
+	jsonw_object_end(w);
+	json_count(w, "count", alert->count);
+	json_seconds(w, "interval_s", alert->interval_s);
 }
 
-static json_t *json_loss(const struct alert *alert, const struct run *run)
+static void json_loss(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
 	(void)run;
-	return json_pack("{s:o, s:o}",
-			 "events", json_count(pairs_sum(alert->counts, alert->n_counts)),
-			 "where", json_pairs(alert->counts, alert->n_counts));
+	json_count(w, "events", pairs_sum(alert->counts, alert->n_counts));
+	json_pairs(w, "where", alert->counts, alert->n_counts);
 }
 
-static json_t *json_summary(const struct alert *alert, const struct run *run)
+static void json_summary(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
-	bool has_figures = alert->n_figures;
-
 	(void)run;
-	return json_pack("{s:o, s:o, s:o*, s:o*}",
-			 "counts", json_pairs(alert->counts, alert->n_counts),
-			 "losses", json_pairs(alert->losses, alert->n_losses),
-			 "figures", has_figures ? json_pairs(alert->figures, alert->n_figures) : NULL,
-			 "run_time_s", json_seconds(alert->run_time_s));
+	json_pairs(w, "counts", alert->counts, alert->n_counts);
+	json_pairs(w, "losses", alert->losses, alert->n_losses);
+	if (alert->n_figures)
+		json_pairs(w, "figures", alert->figures, alert->n_figures);
+	json_seconds(w, "run_time_s", alert->run_time_s);
 }
-
-/* What every line has. */
-static json_t *json_common(const struct alert *alert, const struct run *run, uint64_t seq,
-			   int64_t emitted_ns, const char *message)
-{
-	return json_pack("{s:s, s:s, s:o, s:o, s:o*, s:o, s:o*, s:o*, s:s, s:s*, s:s*, s:s}",
-			 "schema", "deadhold.alert/1",
-			 "run", run->id,
-			 "seq", json_count(seq),
-			 "id", json_sprintf("%s:%" PRIu64, run->id, seq),
-			 "time", json_event_time(alert->time_ns, run),
-			 "ktime_ns", json_u64(alert->time_ns),
-			 "emitted", json_time(emitted_ns),
-			 "host", json_escaped(run->host),
-			 "boot_id", run->boot_id,
-			 "kind", alert_kind_name(alert->kind),
-			 "severity", severity_name(alert->severity),
-			 "message", message);
-}
-
-/* clang-format on */
 
 /* --- together --- */
 
-static json_t *(*const own_fields[ALERT_KINDS])(const struct alert *alert,
-						const struct run *run) = {
+static void (*const own_fields[ALERT_KINDS])(struct jsonw *w, const struct alert *alert,
+					     const struct run *run) = {
 	[ALERT_READY] = json_ready,
 	[ALERT_LOCK_ORPHANED] = json_lock_orphaned,
 	[ALERT_ORPHAN_WAIT] = json_orphan_wait,
@@ -429,52 +403,42 @@ static json_t *(*const own_fields[ALERT_KINDS])(const struct alert *alert,
 	[ALERT_SUMMARY] = json_summary,
 };
 
-static json_t *json_alert(const struct alert *alert, const struct run *run, uint64_t seq,
-			  int64_t emitted_ns)
+/* What every line has. */
+static void json_common(struct jsonw *w, const struct alert *alert, const struct run *run,
+			uint64_t seq, int64_t emitted_ns, const char *message)
 {
-	char *message = alert_message(alert);
-	json_t *json = message ? json_common(alert, run, seq, emitted_ns, message) : NULL;
-	json_t *own = json ? own_fields[alert->kind](alert, run) : NULL;
-	json_t *missing = json_escaped(alert->missing);
-
-	free(message);
-	if (own && missing)
-		json_object_set(own, "missing", missing);
-	json_decref(missing);
-	if (!own || json_object_update_new(json, own)) {
-		json_decref(json);
-		return NULL;
-	}
-	return json;
-}
-
-static char *json_line(json_t *json, size_t *len)
-{
-	char *text = json_dumps(json, JSON_COMPACT | JSON_REAL_PRECISION(REAL_DIGITS));
-	char *line = NULL;
-
-	if (text && asprintf(&line, "%s\n", text) < 0)
-		line = NULL;
-	free(text);
-	if (line)
-		*len = strlen(line);
-	return line;
+	jsonw_string(w, "schema", "deadhold.alert/1");
+	jsonw_string(w, "run", run->id);
+	json_count(w, "seq", seq);
+	jsonw_format(w, "id", "%s:%" PRIu64, run->id, seq);
+	json_event_time(w, "time", alert->time_ns, run);
+	json_u64(w, "ktime_ns", alert->time_ns);
+	json_time(w, "emitted", emitted_ns);
+	jsonw_escaped(w, "host", run->host);
+	jsonw_string(w, "boot_id", run->boot_id);
+	jsonw_string(w, "kind", alert_kind_name(alert->kind));
+	jsonw_string(w, "severity", severity_name(alert->severity));
+	jsonw_string(w, "message", message);
 }
 
 char *alert_json(const struct alert *alert, const struct run *run, uint64_t seq, int64_t emitted_ns,
 		 size_t *len)
 {
-	json_t *json;
-	char *line;
+	struct jsonw w = { 0 };
+	char *message;
 
 	if ((unsigned int)alert->kind >= ALERT_KINDS) {
 		errno = EINVAL;
 		return NULL;
 	}
-	json = json_alert(alert, run, seq, emitted_ns);
-	line = json ? json_line(json, len) : NULL;
-	json_decref(json);
-	if (!line)
-		errno = ENOMEM;
-	return line;
+	message = alert_message(alert);
+	if (!message)
+		return NULL;
+	jsonw_object(&w, NULL);
+	json_common(&w, alert, run, seq, emitted_ns, message);
+	own_fields[alert->kind](&w, alert, run);
+	jsonw_escaped(&w, "missing", alert->missing);
+	jsonw_object_end(&w);
+	free(message);
+	return jsonw_take(&w, len);
 }

@@ -24,14 +24,6 @@ bool proc_equal(const struct proc_key *a, const struct proc_key *b)
 	return a->tgid == b->tgid && a->exec_id == b->exec_id && a->start_ns == b->start_ns;
 }
 
-bool place_equal(const struct place *a, const struct place *b)
-{
-	if (a->shared.inode || b->shared.inode)
-		return a->shared.device == b->shared.device && a->shared.inode == b->shared.inode &&
-		       a->shared.offset == b->shared.offset;
-	return a->address == b->address && proc_equal(&a->proc, &b->proc);
-}
-
 static void dead_remove(struct model *model, struct dead *dead)
 {
 	struct dead_process *process;
@@ -123,17 +115,26 @@ void model_process_gone(struct model *model, const struct proc_key *proc, model_
 	}
 }
 
-struct orphan *model_orphan(const struct model *model, const struct place *place,
-			    uint32_t owner_ns_tid)
+/* A shared lock has another address in each process, a private one no place in any object. */
+struct orphan_key orphan_key(const struct place *place, uint32_t owner_ns_tid)
+{
+	struct orphan_key key = { .owner_ns_tid = owner_ns_tid };
+
+	if (place->shared.inode) {
+		key.place.shared = place->shared;
+	} else {
+		key.place.proc = place->proc;
+		key.place.address = place->address;
+	}
+	return key;
+}
+
+struct orphan *model_orphan(const struct model *model, const struct orphan_key *key)
 {
 	struct orphan *orphan;
 
-	DL_FOREACH(model->orphans, orphan)
-	{
-		if (place_equal(&orphan->place, place) && orphan->owner_ns_tid == owner_ns_tid)
-			return orphan;
-	}
-	return NULL;
+	HASH_FIND(hh, model->orphans, key, sizeof(*key), orphan);
+	return orphan;
 }
 
 struct orphan *model_orphan_open(struct model *model, const struct orphan *orphan)
@@ -144,8 +145,7 @@ struct orphan *model_orphan_open(struct model *model, const struct orphan *orpha
 		return NULL;
 	*copy = *orphan;
 	copy->said = NULL;
-	DL_APPEND(model->orphans, copy);
-	model->n_orphans++;
+	HASH_ADD(hh, model->orphans, key, sizeof(copy->key), copy);
 	return copy;
 }
 
@@ -153,24 +153,26 @@ void model_orphan_close(struct model *model, struct orphan *orphan)
 {
 	struct said *said, *next;
 
-	for (said = orphan->said; said; said = next) {
-		next = said->next;
+	HASH_ITER (hh, orphan->said, said, next) {
+		HASH_DEL(orphan->said, said);
 		free(said);
 	}
-	DL_DELETE(model->orphans, orphan);
-	model->n_orphans--;
+	HASH_DEL(model->orphans, orphan);
 	free(orphan);
+}
+
+size_t model_orphans(const struct model *model)
+{
+	return HASH_COUNT(model->orphans);
 }
 
 bool model_waiter_said(const struct orphan *orphan, int32_t tid, uint64_t start_ns)
 {
-	const struct said *said;
+	struct said_key key = { .tid = tid, .start_ns = start_ns };
+	struct said *said;
 
-	for (said = orphan->said; said; said = said->next) {
-		if (said->tid == tid && said->start_ns == start_ns)
-			return true;
-	}
-	return false;
+	HASH_FIND(hh, orphan->said, &key, sizeof(key), said);
+	return said;
 }
 
 bool model_waiter_new(struct orphan *orphan, int32_t tid, uint64_t start_ns)
@@ -181,8 +183,8 @@ bool model_waiter_new(struct orphan *orphan, int32_t tid, uint64_t start_ns)
 		return false;
 	said = malloc(sizeof(*said));
 	if (said) { /* without memory it may be said twice: better than never */
-		*said = (struct said){ .tid = tid, .start_ns = start_ns, .next = orphan->said };
-		orphan->said = said;
+		said->key = (struct said_key){ .tid = tid, .start_ns = start_ns };
+		HASH_ADD(hh, orphan->said, key, sizeof(said->key), said);
 	}
 	return true;
 }

@@ -26,10 +26,14 @@ struct dead {
 };
 
 /* A stuck thread that was reported. */
-struct said {
-	int32_t tid;
+struct said_key {
+	uint64_t tid;
 	uint64_t start_ns;
-	struct said *next;
+};
+
+struct said {
+	struct said_key key;
+	UT_hash_handle hh;
 };
 
 /*
@@ -42,13 +46,18 @@ struct place {
 	struct shared_place shared; /* inode 0: private */
 };
 
+/* What tells orphans apart: of the place only the members that count. Made by orphan_key(). */
+struct orphan_key {
+	struct place place;
+	uint64_t owner_ns_tid; /* 0: unknown */
+};
+
 /* An orphaned lock that was reported and not cleared. */
 struct orphan {
-	struct orphan *prev, *next;
+	struct orphan_key key;
+	UT_hash_handle hh; /* in order of insertion */
 	char id[48];
-	struct place place;
 	uint32_t layout;       /* enum lock_layout */
-	uint32_t owner_ns_tid; /* 0: unknown */
 	struct lock_info lock; /* as reported */
 	struct process_info process;
 	struct thread_info owner;
@@ -65,7 +74,6 @@ struct model {
 	size_t n_dead;
 	size_t dead_limit;
 	struct orphan *orphans;
-	size_t n_orphans;
 };
 
 void model_init(struct model *model, size_t dead_limit);
@@ -85,9 +93,10 @@ typedef void model_removed(void *context, const struct owner_key *key);
 void model_process_gone(struct model *model, const struct proc_key *proc, model_removed *removed,
 			void *context);
 
-/* The open orphan at this place with this owner. NULL: none. */
-struct orphan *model_orphan(const struct model *model, const struct place *place,
-			    uint32_t owner_ns_tid);
+struct orphan_key orphan_key(const struct place *place, uint32_t owner_ns_tid);
+
+/* The open orphan of that key. NULL: none. */
+struct orphan *model_orphan(const struct model *model, const struct orphan_key *key);
 /* A copy of *orphan becomes open. NULL: no memory. */
 struct orphan *model_orphan_open(struct model *model, const struct orphan *orphan);
 void model_orphan_close(struct model *model, struct orphan *orphan);
@@ -97,7 +106,8 @@ bool model_waiter_said(const struct orphan *orphan, int32_t tid, uint64_t start_
 /* The same, and notes it if not. Returns whether it is new. */
 bool model_waiter_new(struct orphan *orphan, int32_t tid, uint64_t start_ns);
 
-bool place_equal(const struct place *a, const struct place *b);
+size_t model_orphans(const struct model *model);
+
 bool proc_equal(const struct proc_key *a, const struct proc_key *b);
 
 #endif

@@ -21,6 +21,9 @@
 
 #include "cleanup.h"
 
+/* Lines are written together up to so many bytes: what a pipe holds. */
+#define OUTPUT_TOGETHER 65536
+
 /* How a write is kept from blocking. */
 enum output_way {
 	WAY_PLAIN,  /* an own non-blocking description, or a file, which does not block */
@@ -170,15 +173,15 @@ static void output_queue(struct output *output, const char *text, size_t len)
 
 int output_write(struct output *output, const char *text, size_t len)
 {
-	int err = output_push(output);
+	size_t together = output->limit < OUTPUT_TOGETHER ? output->limit : OUTPUT_TOGETHER;
 
-	if (err == -EPIPE)
-		return err;
+	if (output->used + len > together && output_push(output) == -EPIPE)
+		return -EPIPE;
 	if (len > output->limit - output->used)
 		return -ENOBUFS;
 	if (len)
 		output_queue(output, text, len);
-	return output_push(output);
+	return output->broken;
 }
 
 size_t output_pending(const struct output *output)

@@ -20,8 +20,11 @@ struct output;
 struct output *output_new(int fd, size_t limit_bytes);
 void output_free(struct output *output); /* does not flush */
 
-/* Queues text (copied) and writes what can be written. 0, -ENOBUFS (refused whole, nothing of it
- * was written), -EPIPE (the reader went away), or another -errno of write(2). */
+/*
+ * Queues text (copied). It goes out with output_flush(), to be called before the caller goes to sleep,
+ * or with other text once enough has come together. 0, -ENOBUFS (refused whole, nothing of it was
+ * written) or -EPIPE (the reader went away).
+ */
 int output_write(struct output *output, const char *text, size_t len);
 
 /* Writes what can be written now. 0 or -errno as above. */

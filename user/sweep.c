@@ -5,22 +5,15 @@
 #include <string.h>
 
 #include <uthash.h>
-#include <utlist.h>
 
 #include "cases.h"
 #include "detect.h"
+#include "suspects.h"
 #include "sweep.h"
 
 #define SWEEP_NS	1000000000ull
 #define SECOND_READ_NS	100000000ull
 #define BLOCKED_LONG_NS 1000000000ull
-
-/* A first reading: this thread, in this block, waits for a lock whose owner is not alive. */
-struct suspect {
-	struct stuck stuck;
-	uint64_t pass;
-	struct suspect *prev, *next;
-};
 
 /* A thread in a wait that looked like a parking place and is none: not looked at twice. */
 struct judged {
@@ -30,39 +23,37 @@ struct judged {
 	UT_hash_handle hh;
 };
 
-/* Rows of one process that are read together. */
-struct batch {
-	struct sweep *sweep;
-	size_t n;
-	struct task_row row[LOOK_ADDRESSES];
-};
-
-/* One row whose lock is shared: who maps it? Or one that may be parked. */
-struct inquiry {
-	struct sweep *sweep;
-	struct stuck stuck;
-};
-
-/* The living threads of one process, for a short time. */
-struct living {
-	uint32_t tgid;
+/* Waits for locks whose words were read, and whose owners may not be alive. */
+struct stuck_list {
 	size_t n, room;
-	struct {
-		uint32_t ns_tid;
-		uint64_t start_ns;
-	} * thread;
+	struct stuck *at;
+};
+
+/* The living threads of one process, by their numbers in its namespace, in order. */
+struct living {
+	size_t n, room;
+	uint32_t *ns_tid;
 	bool failed;
 };
 
+/*
+ * A pass goes through the rows process by process: it reads the words of all their locks, one request
+ * at a time, so that what the cases ask of the reader is not kept waiting behind a whole pass; then,
+ * and not before, it reads who is alive.
+ */
 struct sweep {
 	struct agent *agent;
-	struct task_row *rows;
-	size_t n_rows, room;
-	size_t blocked;
-	size_t outstanding;
+	bool running;
 	uint64_t pass;
 	uint64_t due_ns;
 	bool fresh; /* a first reading was made in this pass */
+	size_t blocked;
+	struct task_row *rows; /* by process, then by futex word */
+	size_t n_rows, room;
+	size_t from, at;	    /* the rows, then the shared locks, of the request under way */
+	struct stuck_list private;  /* of the process that is being gone through */
+	struct stuck_list shared;   /* of all */
+	const struct stuck *handed; /* the last one that a case was made of in this list */
 	struct suspect *suspects;
 	struct judged *judged;
 };
@@ -78,21 +69,33 @@ struct sweep *sweep_new(struct agent *agent)
 
 void sweep_free(struct sweep *sweep)
 {
-	struct suspect *suspect, *next;
 	struct judged *judged, *other;
 
 	if (!sweep)
 		return;
-	DL_FOREACH_SAFE(sweep->suspects, suspect, next)
-	{
-		free(suspect);
-	}
+	suspects_clear(&sweep->suspects);
 	HASH_ITER (hh, sweep->judged, judged, other) {
 		HASH_DEL(sweep->judged, judged);
 		free(judged);
 	}
+	free(sweep->private.at);
+	free(sweep->shared.at);
 	free(sweep->rows);
 	free(sweep);
+}
+
+/* The array with room for one more than n. NULL: no memory, the array is as it was. */
+static void *array_grow(void *array, size_t n, size_t *room, size_t bytes)
+{
+	size_t more = *room ? *room * 2 : 64;
+	void *grown;
+
+	if (n < *room)
+		return array;
+	grown = reallocarray(array, more, bytes);
+	if (grown)
+		*room = more;
+	return grown;
 }
 
 /* ---- who is alive ---- */
@@ -100,84 +103,68 @@ void sweep_free(struct sweep *sweep)
 static void living_row(void *context, const struct task_row *row)
 {
 	struct living *living = context;
+	uint32_t *grown;
 
 	if (row->flags & ROW_EXITING)
 		return;
-	if (living->n == living->room) {
-		size_t room = living->room ? living->room * 2 : 64;
-		void *grown = reallocarray(living->thread, room, sizeof(*living->thread));
-
-		if (!grown) {
-			living->failed = true;
-			return;
-		}
-		living->thread = grown;
-		living->room = room;
+	grown = array_grow(living->ns_tid, living->n, &living->room, sizeof(*grown));
+	if (!grown) {
+		living->failed = true;
+		return;
 	}
-	living->thread[living->n].ns_tid = row->task.ns_tid;
-	living->thread[living->n++].start_ns = row->task.start_ns;
+	living->ns_tid = grown;
+	living->ns_tid[living->n++] = row->task.ns_tid;
+}
+
+static int number_compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
 }
 
 static void living_read(struct sweep *sweep, struct living *living, uint32_t tgid)
 {
-	*living = (struct living){ .tgid = tgid };
-	living->failed = hooks_snapshot(sweep->agent->hooks, tgid, living_row, living) != 0;
+	*living = (struct living){ 0 };
+	if (hooks_snapshot(sweep->agent->hooks, tgid, living_row, living))
+		living->failed = true;
+	if (living->n)
+		qsort(living->ns_tid, living->n, sizeof(*living->ns_tid), number_compare);
 }
 
 /* Not to be told counts as alive: no claim without knowing. */
 static bool living_has(const struct living *living, uint32_t ns_tid)
 {
-	size_t i;
-
-	for (i = 0; i < living->n; i++) {
-		if (living->thread[i].ns_tid == ns_tid)
-			return true;
-	}
-	return living->failed || !living->n;
+	return living->failed || !living->n ||
+	       bsearch(&ns_tid, living->ns_tid, living->n, sizeof(ns_tid), number_compare);
 }
 
 /* ---- findings ---- */
 
-static bool same_reading(const struct stuck *a, const struct stuck *b)
-{
-	return a->row.task.tid == b->row.task.tid && a->row.task.start_ns == b->row.task.start_ns &&
-	       a->row.switches == b->row.switches && a->row.word == b->row.word &&
-	       a->word == b->word && a->owner == b->owner;
-}
-
-/* A first reading becomes a suspect, the second a case. */
-static void suspect_note(struct sweep *sweep, const struct stuck *stuck)
-{
-	struct suspect *suspect;
-
-	DL_FOREACH(sweep->suspects, suspect)
-	{
-		if (!same_reading(&suspect->stuck, stuck))
-			continue;
-		if (suspect->pass == sweep->pass)
-			return;
-		DL_DELETE(sweep->suspects, suspect);
-		free(suspect);
-		cases_stuck(sweep->agent->cases, stuck);
-		return;
-	}
-	suspect = malloc(sizeof(*suspect));
-	if (!suspect)
-		return;
-	*suspect = (struct suspect){ .stuck = *stuck, .pass = sweep->pass };
-	DL_APPEND(sweep->suspects, suspect);
-	sweep->fresh = true;
-}
-
 /* Said already, the lock and this waiter of it? */
-static bool stuck_is_said(struct sweep *sweep, const struct stuck *stuck)
+static bool stuck_is_said(const struct sweep *sweep, const struct stuck *stuck)
 {
-	struct place place = { .proc = stuck->row.task.proc,
+	const struct ev_task *task = &stuck->row->task;
+	struct place place = { .proc = task->proc,
 			       .address = stuck->state.address,
 			       .shared = stuck->shared };
-	struct orphan *orphan = model_orphan(&sweep->agent->model, &place, stuck->owner);
+	struct orphan_key key = orphan_key(&place, stuck->state.owner);
+	struct orphan *orphan = model_orphan(&sweep->agent->model, &key);
 
-	return orphan && model_waiter_said(orphan, stuck->row.task.tid, stuck->row.task.start_ns);
+	return orphan && model_waiter_said(orphan, task->tid, task->start_ns);
+}
+
+static void stuck_add(struct sweep *sweep, struct stuck_list *list, const struct stuck *stuck)
+{
+	struct stuck *grown;
+
+	if (stuck_is_said(sweep, stuck))
+		return;
+	grown = array_grow(list->at, list->n, &list->room, sizeof(*grown));
+	if (!grown)
+		return; /* the next pass has another try */
+	list->at = grown;
+	list->at[list->n++] = *stuck;
 }
 
 struct ancestor {
@@ -211,9 +198,10 @@ static bool dead_all_known(const struct agent *agent)
  */
 static bool owner_is_forked(struct sweep *sweep, const struct stuck *stuck)
 {
-	const struct ev_task *task = &stuck->row.task;
-	struct owner_key key = { .proc = task->proc, .ns_tid = stuck->owner };
-	struct ancestor ancestor = { .owner = stuck->owner, .before_ns = task->proc.start_ns };
+	const struct ev_task *task = &stuck->row->task;
+	struct owner_key key = { .proc = task->proc, .ns_tid = stuck->state.owner };
+	struct ancestor ancestor = { .owner = stuck->state.owner,
+				     .before_ns = task->proc.start_ns };
 	struct dead_row dead;
 
 	if (hooks_dead(sweep->agent->hooks, &key, &dead) || model_dead(&sweep->agent->model, &key))
@@ -225,159 +213,26 @@ static bool owner_is_forked(struct sweep *sweep, const struct stuck *stuck)
 	return ancestor.found;
 }
 
-/* ---- private locks ---- */
-
-static void private_judge(struct sweep *sweep, struct stuck *stuck, const struct living *living)
+/* A case finds all who wait for the lock in that process: the others need none of their own. */
+static bool same_case(const struct stuck *a, const struct stuck *b)
 {
-	if (stuck->owner && living_has(living, stuck->owner))
-		return;
-	stuck->forked = stuck->owner && owner_is_forked(sweep, stuck);
-	suspect_note(sweep, stuck);
+	return !a->parked && !b->parked && a->state.address == b->state.address &&
+	       a->state.owner == b->state.owner &&
+	       proc_equal(&a->row->task.proc, &b->row->task.proc);
 }
 
-/* ---- shared locks ---- */
-
-static void sweep_done(struct sweep *sweep);
-
-/*
- * No living thread among those that map the object has the owner's number. One exception: numbers of
- * different namespaces look alike. Where a dying thread's own exit hook read its number in the word,
- * a living thread of that number that is itself blocked on this very lock is not the holder.
- */
-static bool owner_is_gone(const struct sweep *sweep, const struct stuck *stuck,
-			  const struct mappers_answer *answer)
+/* A first reading becomes a suspect, the second a case. */
+static void stuck_note(struct sweep *sweep, struct stuck *stuck)
 {
-	if (answer->error || answer->unread)
-		return false;
-	if (!answer->owners)
-		return true;
-	return answer->owners == 1 && answer->owner_tid == (int32_t)stuck->row.task.tid &&
-	       cases_claimed(sweep->agent->cases, &stuck->shared, stuck->owner);
-}
-
-static void mappers_answered(void *context, const struct mappers *mappers,
-			     const struct mappers_answer *answer)
-{
-	struct inquiry *inquiry = context;
-	struct sweep *sweep = inquiry->sweep;
-
-	(void)mappers;
-	if (answer->error == -ECANCELED) {
-		free(inquiry);
+	if (!suspects_again(&sweep->suspects, stuck, sweep->pass)) {
+		sweep->fresh = true;
 		return;
 	}
-	if (owner_is_gone(sweep, &inquiry->stuck, answer))
-		suspect_note(sweep, &inquiry->stuck);
-	free(inquiry);
-	sweep_done(sweep);
-}
-
-static void shared_judge(struct sweep *sweep, const struct stuck *stuck)
-{
-	struct inquiry *inquiry = malloc(sizeof(*inquiry));
-	struct mappers mappers = { .device = stuck->shared.device,
-				   .inode = stuck->shared.inode,
-				   .offset = stuck->shared.offset,
-				   .ns_tid = stuck->owner };
-
-	if (!inquiry)
+	if (sweep->handed && same_case(sweep->handed, stuck))
 		return;
-	*inquiry = (struct inquiry){ .sweep = sweep, .stuck = *stuck };
-	if (reader_mappers(sweep->agent->reader, &mappers, mappers_answered, inquiry))
-		free(inquiry);
-	else
-		sweep->outstanding++;
-}
-
-/* ---- rows and their words ---- */
-
-static void row_judge(struct sweep *sweep, const struct task_row *row,
-		      const struct look_answer *answer, size_t i, const struct living *living)
-{
-	const struct look_mapping *mapping = &answer->at[i].mapping;
-	struct stuck stuck = { .row = *row, .word = row->word };
-
-	if (!answer->at[i].words.have_at ||
-	    lock_layout(row->op, row->val, row->word, &answer->at[i].words, &stuck.state) ==
-		    LAYOUT_NONE)
-		return;
-	stuck.owner = stuck.state.owner;
-	if (!stuck.owner && (!stuck.state.owner_died || stuck.state.robust))
-		return;
-	if (mapping->known && mapping->shared && mapping->inode)
-		stuck.shared = (struct shared_place){
-			.device = mapping->device,
-			.inode = mapping->inode,
-			.offset = mapping->offset + stuck.state.address - mapping->start,
-		};
-	if (stuck_is_said(sweep, &stuck))
-		return;
-	if (stuck.shared.inode)
-		shared_judge(sweep, &stuck);
-	else
-		private_judge(sweep, &stuck, living);
-}
-
-static void batch_looked(void *context, const struct look *look, const struct look_answer *answer)
-{
-	struct batch *batch = context;
-	struct sweep *sweep = batch->sweep;
-	struct living living;
-	size_t i;
-
-	if (answer->error == -ECANCELED) {
-		free(batch);
-		return;
-	}
-	if (!answer->error) {
-		living_read(sweep, &living, look->tgid);
-		for (i = 0; i < batch->n; i++)
-			row_judge(sweep, &batch->row[i], answer, i, &living);
-		free(living.thread);
-	}
-	free(batch);
-	sweep_done(sweep);
-}
-
-/* FUTEX_PRIVATE_FLAG says that the lock is private; its lack says nothing: ask the mapping. */
-static bool row_may_share(const struct task_row *row)
-{
-	return !(row->op & FUTEX_OP_PRIVATE);
-}
-
-/* Sends rows [from, from + n) of one process; returns how many were taken. */
-static size_t batch_send(struct sweep *sweep, size_t from)
-{
-	struct batch *batch = calloc(1, sizeof(*batch));
-	const struct task_row *first = &sweep->rows[from];
-	struct look look = {
-		.tgid = first->task.proc.tgid,
-		.start_ticks = first->task.proc.start_ns / sweep->agent->tick_ns,
-		.want = LOOK_WORDS,
-	};
-	size_t n;
-
-	for (n = 0; from + n < sweep->n_rows && n < LOOK_ADDRESSES; n++) {
-		const struct task_row *row = &sweep->rows[from + n];
-
-		if (row->task.proc.tgid != first->task.proc.tgid)
-			break;
-		if (batch)
-			batch->row[n] = *row;
-		look.address[n] = row->word;
-		if (row_may_share(row))
-			look.want |= LOOK_MAPPINGS;
-	}
-	look.n = n;
-	if (!batch)
-		return n;
-	batch->sweep = sweep;
-	batch->n = n;
-	if (reader_look(sweep->agent->reader, &look, batch_looked, batch))
-		free(batch);
-	else
-		sweep->outstanding++;
-	return n;
+	stuck->forked = !stuck->shared.inode && stuck->state.owner && owner_is_forked(sweep, stuck);
+	sweep->handed = stuck;
+	cases_stuck(sweep->agent->cases, stuck);
 }
 
 /* ---- parked threads ---- */
@@ -422,58 +277,258 @@ static void judged_forget(struct sweep *sweep)
 	}
 }
 
-static void park_answered(void *context, const struct park *park, const struct park_answer *answer)
+static void park_suspected(struct sweep *sweep, const struct task_row *row)
 {
-	struct inquiry *inquiry = context;
-	struct sweep *sweep = inquiry->sweep;
-	struct living living;
-	bool suspected = false;
-	uint32_t i;
+	struct judged *judged;
 
-	if (answer->error == -ECANCELED) {
-		free(inquiry);
-		return;
+	HASH_FIND(hh, sweep->judged, &row->task.tid, sizeof(row->task.tid), judged);
+	if (judged) {
+		HASH_DEL(sweep->judged, judged);
+		free(judged);
 	}
-	living_read(sweep, &living, park->tgid);
-	for (i = 0; !answer->error && i < answer->n; i++) {
-		struct stuck stuck = inquiry->stuck;
-
-		stuck.state = answer->lock[i];
-		stuck.owner = stuck.state.owner;
-		stuck.word = stuck.state.address + lock_word_offset(stuck.state.layout);
-		if (!stuck.owner || living_has(&living, stuck.owner))
-			continue;
-		suspected = true;
-		if (!stuck_is_said(sweep, &stuck))
-			private_judge(sweep, &stuck, &living);
-	}
-	free(living.thread);
-	if (!answer->error && !suspected)
-		park_judged(sweep, &inquiry->stuck.row);
-	free(inquiry);
-	sweep_done(sweep);
 }
 
-static void park_ask(struct sweep *sweep, const struct task_row *row)
+/* ---- private locks ---- */
+
+/* The words of all of them have been read: only now is it read who is alive. */
+static void private_judge(struct sweep *sweep)
 {
-	struct inquiry *inquiry;
+	struct stuck_list *list = &sweep->private;
+	struct living living;
+	size_t i;
+
+	if (!list->n)
+		return;
+	living_read(sweep, &living, list->at[0].row->task.proc.tgid);
+	sweep->handed = NULL;
+	for (i = 0; i < list->n; i++) {
+		struct stuck *stuck = &list->at[i];
+
+		if (stuck->state.owner && living_has(&living, stuck->state.owner))
+			continue;
+		if (stuck->parked)
+			park_suspected(sweep, stuck->row);
+		stuck_note(sweep, stuck);
+	}
+	free(living.ns_tid);
+	list->n = 0;
+}
+
+/* ---- shared locks ---- */
+
+/*
+ * No living thread among those that map the object has the owner's number. One exception: numbers of
+ * different namespaces look alike. Where a dying thread's own exit hook read its number in the word,
+ * a living thread of that number that is itself blocked on this very lock is not the holder.
+ */
+static bool owner_is_gone(const struct sweep *sweep, const struct stuck *stuck,
+			  const struct mappers_answer *answer)
+{
+	if (answer->error || answer->unread)
+		return false;
+	if (!answer->owners)
+		return true;
+	return answer->owners == 1 && answer->owner_tid == (int32_t)stuck->row->task.tid &&
+	       cases_claimed(sweep->agent->cases, &stuck->shared, stuck->state.owner);
+}
+
+static int place_compare(const struct shared_place *a, const struct shared_place *b)
+{
+	if (a->device != b->device)
+		return a->device < b->device ? -1 : 1;
+	if (a->inode != b->inode)
+		return a->inode < b->inode ? -1 : 1;
+	return a->offset < b->offset ? -1 : a->offset > b->offset;
+}
+
+/* By lock and owner: what one request answers. */
+static int shared_compare(const struct stuck *a, const struct stuck *b)
+{
+	return place_compare(&a->shared, &b->shared)
+		       ?: number_compare(&a->state.owner, &b->state.owner);
+}
+
+/* And then by process, as the rows are. */
+static int shared_order(const void *a, const void *b)
+{
+	const struct stuck *x = a, *y = b;
+
+	return shared_compare(x, y) ?: (x->row > y->row) - (x->row < y->row);
+}
+
+static void shared_step(struct sweep *sweep);
+
+static void mappers_answered(void *context, const struct mappers *mappers,
+			     const struct mappers_answer *answer)
+{
+	struct sweep *sweep = context;
+	size_t i;
+
+	(void)mappers;
+	if (answer->error == -ECANCELED)
+		return;
+	for (i = sweep->from; i < sweep->at; i++) {
+		if (owner_is_gone(sweep, &sweep->shared.at[i], answer))
+			stuck_note(sweep, &sweep->shared.at[i]);
+	}
+	shared_step(sweep);
+}
+
+/* Who maps the next lock? False: no memory, the next pass has another try. */
+static bool mappers_ask(struct sweep *sweep)
+{
+	const struct stuck *first = &sweep->shared.at[sweep->at];
+	struct mappers mappers = { .device = first->shared.device,
+				   .inode = first->shared.inode,
+				   .offset = first->shared.offset,
+				   .ns_tid = first->state.owner };
+
+	sweep->from = sweep->at;
+	while (sweep->at < sweep->shared.n && !shared_compare(first, &sweep->shared.at[sweep->at]))
+		sweep->at++;
+	return !reader_mappers(sweep->agent->reader, &mappers, mappers_answered, sweep);
+}
+
+static void pass_end(struct sweep *sweep);
+
+/* One request for each lock that the pass has found waits for. */
+static void shared_step(struct sweep *sweep)
+{
+	while (sweep->at < sweep->shared.n) {
+		if (mappers_ask(sweep))
+			return;
+	}
+	sweep->shared.n = 0;
+	pass_end(sweep);
+}
+
+static void shared_begin(struct sweep *sweep)
+{
+	if (sweep->shared.n)
+		qsort(sweep->shared.at, sweep->shared.n, sizeof(*sweep->shared.at), shared_order);
+	sweep->at = 0;
+	sweep->handed = NULL;
+	shared_step(sweep);
+}
+
+/* ---- rows and their words ---- */
+
+static void rows_step(struct sweep *sweep);
+
+static void row_read(struct sweep *sweep, const struct task_row *row,
+		     const struct lock_words *words, const struct look_mapping *mapping)
+{
+	struct stuck stuck = { .row = row, .word = row->word };
+
+	if (!words->have_at ||
+	    lock_layout(row->op, row->val, row->word, words, &stuck.state) == LAYOUT_NONE)
+		return;
+	if (!stuck.state.owner && (!stuck.state.owner_died || stuck.state.robust))
+		return;
+	stuck.shared = detect_place(mapping, stuck.state.address);
+	stuck_add(sweep, stuck.shared.inode ? &sweep->shared : &sweep->private, &stuck);
+}
+
+static void words_looked(void *context, const struct look *look, const struct look_answer *answer)
+{
+	struct sweep *sweep = context;
+	uint32_t word = 0;
+	size_t i;
+
+	if (answer->error == -ECANCELED)
+		return;
+	for (i = sweep->from; !answer->error && i < sweep->at; i++) {
+		/* The words are in the order of the rows, each of them once: words_ask(). */
+		word += look->address[word] != sweep->rows[i].word;
+		row_read(sweep, &sweep->rows[i], &answer->at[word].words,
+			 &answer->at[word].mapping);
+	}
+	rows_step(sweep);
+}
+
+/* FUTEX_PRIVATE_FLAG says that the lock is private; its lack says nothing: ask the mapping. */
+static bool row_may_share(const struct task_row *row)
+{
+	return !(row->op & FUTEX_OP_PRIVATE);
+}
+
+/* Asks for the words of the next rows of one process. False: no memory, the next pass has another try. */
+static bool words_ask(struct sweep *sweep)
+{
+	const struct task_row *first = &sweep->rows[sweep->at];
+	struct look look = {
+		.tgid = first->task.proc.tgid,
+		.start_ticks = first->task.proc.start_ns / sweep->agent->tick_ns,
+		.want = LOOK_WORDS,
+	};
+
+	for (sweep->from = sweep->at; sweep->at < sweep->n_rows; sweep->at++) {
+		const struct task_row *row = &sweep->rows[sweep->at];
+
+		if (!proc_equal(&row->task.proc, &first->task.proc) || detect_parked(row))
+			break;
+		if (!look.n || look.address[look.n - 1] != row->word) {
+			if (look.n == LOOK_ADDRESSES)
+				break;
+			look.address[look.n++] = row->word;
+		}
+		if (row_may_share(row))
+			look.want |= LOOK_MAPPINGS;
+	}
+	return !reader_look(sweep->agent->reader, &look, words_looked, sweep);
+}
+
+static void park_answered(void *context, const struct park *park, const struct park_answer *answer)
+{
+	struct sweep *sweep = context;
+	const struct task_row *row = &sweep->rows[sweep->from];
+	uint32_t i;
+
+	(void)park;
+	if (answer->error == -ECANCELED)
+		return;
+	if (!answer->error)
+		park_judged(sweep, row); /* unless an owner turns out to be dead */
+	for (i = 0; !answer->error && i < answer->n; i++) {
+		const struct lock_state *state = &answer->lock[i];
+		struct stuck stuck = { .row = row, .state = *state, .parked = true };
+
+		stuck.word = state->address + lock_word_offset(state->layout);
+		if (state->owner)
+			stuck_add(sweep, &sweep->private, &stuck);
+	}
+	rows_step(sweep);
+}
+
+/* False: nothing is to be asked, or no memory. */
+static bool park_ask(struct sweep *sweep)
+{
+	const struct task_row *row = &sweep->rows[sweep->at];
 	struct park park = {
 		.tgid = row->task.proc.tgid,
 		.start_ticks = row->task.proc.start_ns / sweep->agent->tick_ns,
 		.sp = row->sp,
 	};
 
-	if (park_is_judged(sweep, row))
-		return;
-	inquiry = malloc(sizeof(*inquiry));
-	if (!inquiry)
-		return;
-	*inquiry = (struct inquiry){ .sweep = sweep, .stuck = { .row = *row, .parked = true } };
+	sweep->from = sweep->at++;
 	memcpy(park.regs, row->regs, sizeof(park.regs));
-	if (reader_park(sweep->agent->reader, &park, park_answered, inquiry))
-		free(inquiry);
-	else
-		sweep->outstanding++;
+	return !park_is_judged(sweep, row) &&
+	       !reader_park(sweep->agent->reader, &park, park_answered, sweep);
+}
+
+/* The next request of the pass. A process whose rows have all been read is judged. */
+static void rows_step(struct sweep *sweep)
+{
+	while (sweep->at < sweep->n_rows) {
+		const struct task_row *row = &sweep->rows[sweep->at];
+
+		if (sweep->at && !proc_equal(&row[-1].task.proc, &row->task.proc))
+			private_judge(sweep);
+		if (detect_parked(row) ? park_ask(sweep) : words_ask(sweep))
+			return;
+	}
+	private_judge(sweep);
+	shared_begin(sweep);
 }
 
 /* ---- a pass ---- */
@@ -481,21 +536,17 @@ static void park_ask(struct sweep *sweep, const struct task_row *row)
 static void blocked_row(void *context, const struct task_row *row)
 {
 	struct sweep *sweep = context;
+	struct task_row *grown;
 
 	if (row->flags & ROW_SINCE && row->since_ns + BLOCKED_LONG_NS > host_now())
 		return;
 	sweep->blocked++;
 	if (!lock_call(row->op, row->val) && !detect_parked(row))
 		return;
-	if (sweep->n_rows == sweep->room) {
-		size_t room = sweep->room ? sweep->room * 2 : 256;
-		void *grown = reallocarray(sweep->rows, room, sizeof(*sweep->rows));
-
-		if (!grown)
-			return; /* the next pass has another try */
-		sweep->rows = grown;
-		sweep->room = room;
-	}
+	grown = array_grow(sweep->rows, sweep->n_rows, &sweep->room, sizeof(*grown));
+	if (!grown)
+		return; /* the next pass has another try */
+	sweep->rows = grown;
 	sweep->rows[sweep->n_rows++] = *row;
 }
 
@@ -505,29 +556,15 @@ static int row_compare(const void *a, const void *b)
 
 	if (x->task.proc.tgid != y->task.proc.tgid)
 		return x->task.proc.tgid < y->task.proc.tgid ? -1 : 1;
+	if (x->word != y->word)
+		return x->word < y->word ? -1 : 1;
 	return x->task.tid < y->task.tid ? -1 : x->task.tid > y->task.tid;
 }
 
-/* Suspects that were not seen again are cleared of it. */
-static void suspects_forget(struct sweep *sweep)
+static void pass_end(struct sweep *sweep)
 {
-	struct suspect *suspect, *next;
-
-	DL_FOREACH_SAFE(sweep->suspects, suspect, next)
-	{
-		if (suspect->pass == sweep->pass)
-			continue;
-		DL_DELETE(sweep->suspects, suspect);
-		free(suspect);
-	}
-}
-
-/* One request of the pass is answered; after the last one the pass is over. */
-static void sweep_done(struct sweep *sweep)
-{
-	if (--sweep->outstanding)
-		return;
-	suspects_forget(sweep);
+	sweep->running = false;
+	suspects_forget(&sweep->suspects, sweep->pass);
 	judged_forget(sweep);
 	sweep->due_ns = host_now() + (sweep->fresh ? SECOND_READ_NS : SWEEP_NS);
 	if (sweep->agent->options->verbose)
@@ -537,28 +574,20 @@ static void sweep_done(struct sweep *sweep)
 
 int sweep_begin(struct sweep *sweep)
 {
-	size_t i, kept = 0;
 	int error;
 
-	if (sweep->outstanding)
+	if (sweep->running)
 		return 0;
+	sweep->running = true;
 	sweep->pass++;
+	sweep->at = 0;
 	sweep->n_rows = 0;
 	sweep->blocked = 0;
 	sweep->fresh = false;
-	sweep->outstanding = 1; /* this function itself */
 	error = hooks_snapshot(sweep->agent->hooks, 0, blocked_row, sweep);
-	for (i = 0; i < sweep->n_rows; i++) {
-		if (detect_parked(&sweep->rows[i]))
-			park_ask(sweep, &sweep->rows[i]);
-		else
-			sweep->rows[kept++] = sweep->rows[i];
-	}
-	sweep->n_rows = kept;
-	qsort(sweep->rows, kept, sizeof(*sweep->rows), row_compare);
-	for (i = 0; i < kept;)
-		i += batch_send(sweep, i);
-	sweep_done(sweep);
+	if (sweep->n_rows)
+		qsort(sweep->rows, sweep->n_rows, sizeof(*sweep->rows), row_compare);
+	rows_step(sweep);
 	return error;
 }
 
@@ -569,7 +598,7 @@ size_t sweep_blocked(const struct sweep *sweep)
 
 bool sweep_running(const struct sweep *sweep)
 {
-	return sweep->outstanding;
+	return sweep->running;
 }
 
 uint64_t sweep_passes(const struct sweep *sweep)
@@ -579,5 +608,5 @@ uint64_t sweep_passes(const struct sweep *sweep)
 
 uint64_t sweep_due(const struct sweep *sweep)
 {
-	return sweep->outstanding ? 0 : sweep->due_ns;
+	return sweep->running ? 0 : sweep->due_ns;
 }

@@ -37,12 +37,30 @@ ssize_t task_read_link(int dir, const char *name, char *text, size_t size)
 	return n < 0 ? -errno : n;
 }
 
-int task_read_stat(int dir, struct proc_stat *stat)
+static int stat_read(int dir, const char *name, struct proc_stat *stat)
 {
 	char text[1024]; /* comm and some fifty numbers */
-	ssize_t n = task_read_file(dir, "stat", text, sizeof(text));
+	ssize_t n = task_read_file(dir, name, text, sizeof(text));
 
 	return n < 0 ? n : proc_stat_parse(text, n, stat);
+}
+
+int task_read_stat(int dir, struct proc_stat *stat)
+{
+	return stat_read(dir, "stat", stat);
+}
+
+/*
+ * Name, parent and start of a process are its main thread's, which has a stat file of its own for as
+ * long as the process is there, ended or not. The process's file has the same, but adds up the times of
+ * all its threads for each reader: milliseconds where they are thousands.
+ */
+static int task_read_leader(const struct task *task, struct proc_stat *stat)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "task/%d/stat", task->tgid);
+	return stat_read(task->process, name, stat);
 }
 
 /* /proc says that a process is gone in two ways: the name is not there, or the read fails. */
@@ -103,7 +121,7 @@ int task_open(struct task *task, int32_t tgid, uint64_t start_ticks)
 	task->process = open(name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (task->process < 0)
 		return task_gone(-errno);
-	err = task_read_stat(task->process, &task->stat);
+	err = task_read_leader(task, &task->stat);
 	if (err)
 		return task_gone(err);
 	if (start_ticks && task->stat.start_ticks != start_ticks)
@@ -123,7 +141,7 @@ void task_close(struct task *task)
 int task_check(const struct task *task)
 {
 	struct proc_stat stat;
-	int err = task_read_stat(task->process, &stat);
+	int err = task_read_leader(task, &stat);
 
 	if (err)
 		return task_gone(err);

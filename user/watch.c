@@ -246,7 +246,7 @@ static void summary_say(struct watch *w)
 	hooks_losses(w->agent.hooks, kernel, &recursion);
 	alert.n_losses = losses_collect(w, losses);
 	figures[n++] = (struct pair){ "signals_folded", signals_folded(w->agent.signals), NULL };
-	figures[n++] = (struct pair){ "orphans_open", w->agent.model.n_orphans, NULL };
+	figures[n++] = (struct pair){ "orphans_open", model_orphans(&w->agent.model), NULL };
 	figures[n++] = (struct pair){ "dead_threads_known", w->agent.model.n_dead, NULL };
 	figures[n++] = (struct pair){ "dead_threads_forgotten", w->agent.dead_forgotten, NULL };
 	figures[n++] = (struct pair){ "sweeps", sweep_passes(w->agent.sweep), NULL };
@@ -358,13 +358,23 @@ static void nothing_row(void *context, const struct task_row *row)
 	(void)context, (void)row;
 }
 
+/* What was said goes out before anything that may take long, sleeping first of all. */
+static int output_say(struct watch *w)
+{
+	int error = output_flush(w->agent.stream.output);
+
+	if (error && !w->agent.stream.error)
+		w->agent.stream.error = error;
+	return w->agent.stream.error;
+}
+
 /* One turn: waits up to timeout_ms for something to do and does it. 0 or -errno. */
 static int loop_turn(struct watch *w, int timeout_ms)
 {
 	struct epoll_event events[8];
 	int n, i, error;
 
-	error = reader_follow(w);
+	error = reader_follow(w) ?: output_say(w);
 	if (error)
 		return error;
 	output_follow(w);
@@ -385,10 +395,7 @@ static int loop_turn(struct watch *w, int timeout_ms)
 	/* No reader can be started just now: its requests were answered so, the next ones try again. */
 	if (reader_dispatch(w->agent.reader))
 		w->agent.reader_failures++;
-	error = output_flush(w->agent.stream.output);
-	if (error && !w->agent.stream.error)
-		w->agent.stream.error = error;
-	return w->agent.stream.error;
+	return output_say(w);
 }
 
 static int loop_run(struct watch *w)

@@ -315,6 +315,30 @@ static void severities(void **state)
 	assert_int_equal(detect_severity(locks, 2, &on_second, 1), SEVERITY_CRITICAL);
 }
 
+static void places(void **state)
+{
+	struct look_mapping mapping = {
+		.known = true,
+		.shared = true,
+		.start = WORD - 0x40,
+		.end = WORD + 0x1000,
+		.offset = 0x3000,
+		.device = 8,
+		.inode = 77,
+	};
+	struct shared_place place = detect_place(&mapping, WORD);
+
+	(void)state;
+	assert_int_equal(place.device, 8);
+	assert_int_equal(place.inode, 77);
+	assert_int_equal(place.offset, 0x3040);
+	mapping.shared = false;
+	assert_int_equal(detect_place(&mapping, WORD).inode, 0);
+	mapping.shared = true;
+	mapping.known = false;
+	assert_int_equal(detect_place(&mapping, WORD).inode, 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -323,7 +347,7 @@ int main(void)
 		cmocka_unit_test(left_by),    cmocka_unit_test(orphans_end),
 		cmocka_unit_test(lock_calls), cmocka_unit_test(waits_for),
 		cmocka_unit_test(parked),     cmocka_unit_test(wait_lengths),
-		cmocka_unit_test(severities),
+		cmocka_unit_test(severities), cmocka_unit_test(places),
 	};
 
 	return cmocka_run_group_tests_name("detect", tests, NULL, NULL);

@@ -116,54 +116,67 @@ static void process_takes_its_dead_and_no_others(void **state)
 	model_clear(&model);
 }
 
+static bool same_orphan(const struct place *a, const struct place *b)
+{
+	struct orphan_key x = orphan_key(a, 7), y = orphan_key(b, 7);
+
+	return !memcmp(&x, &y, sizeof(x));
+}
+
 static void places(void **state)
 {
 	struct place a = { .proc = { .tgid = 1, .start_ns = 5 }, .address = 0x1000 }, b = a;
 
 	(void)state;
-	assert_true(place_equal(&a, &b));
+	assert_true(same_orphan(&a, &b));
 	b.address = 0x1004;
-	assert_false(place_equal(&a, &b));
+	assert_false(same_orphan(&a, &b));
 	b = a;
 	b.proc.exec_id = 1;
-	assert_false(place_equal(&a, &b));
+	assert_false(same_orphan(&a, &b));
+	/* What is left of a place in an object says nothing of a private lock. */
+	b = a;
+	b.shared.offset = 64;
+	assert_true(same_orphan(&a, &b));
 
 	/* One shared lock, mapped at two addresses in two processes. */
 	a.shared = (struct shared_place){ .device = 1, .inode = 2, .offset = 64 };
 	b = (struct place){ .proc = { .tgid = 9 }, .address = 0x9000, .shared = a.shared };
-	assert_true(place_equal(&a, &b));
+	assert_true(same_orphan(&a, &b));
 	b.shared.offset = 128;
-	assert_false(place_equal(&a, &b));
+	assert_false(same_orphan(&a, &b));
 	/* A private lock at the address of a shared one is another lock. */
 	b = a;
 	b.shared.inode = 0;
-	assert_false(place_equal(&a, &b));
+	assert_false(same_orphan(&a, &b));
 }
 
 static void orphans_are_told_by_place_and_owner(void **state)
 {
-	struct orphan template = { .place = { .proc = { .tgid = 1 }, .address = 0x10 },
-				   .owner_ns_tid = 7 };
+	struct place place = { .proc = { .tgid = 1 }, .address = 0x10 };
+	struct orphan template = { .key = orphan_key(&place, 7) };
+	struct orphan_key other_owner = orphan_key(&place, 8), other_place;
 	struct orphan *orphan;
 	struct model model;
 
 	(void)state;
+	place.address = 0x20;
+	other_place = orphan_key(&place, 7);
 	model_init(&model, 1);
 	orphan = model_orphan_open(&model, &template);
 	assert_non_null(orphan);
-	assert_ptr_equal(model_orphan(&model, &template.place, 7), orphan);
-	assert_null(model_orphan(&model, &template.place, 8));
-	template.place.address = 0x20;
-	assert_null(model_orphan(&model, &template.place, 7));
-	assert_int_equal(model.n_orphans, 1);
+	assert_ptr_equal(model_orphan(&model, &template.key), orphan);
+	assert_null(model_orphan(&model, &other_owner));
+	assert_null(model_orphan(&model, &other_place));
+	assert_int_equal(model_orphans(&model), 1);
 	model_orphan_close(&model, orphan);
-	assert_int_equal(model.n_orphans, 0);
+	assert_int_equal(model_orphans(&model), 0);
 	model_clear(&model);
 }
 
 static void each_waiter_is_new_once(void **state)
 {
-	struct orphan template = { .owner_ns_tid = 7 }, *orphan;
+	struct orphan template = { .id = "r:o1" }, *orphan;
 	struct model model;
 
 	(void)state;

@@ -93,7 +93,16 @@ static void lines_read(int fd, struct checker *checker)
 		lines_check(checker, text, n);
 }
 
-static void goes_out_at_once(void **state)
+/* Whatever is there to be read now, up to 256 KiB, is so many bytes. */
+static void assert_readable(int fd, ssize_t bytes)
+{
+	char *text = malloc(1 << 18);
+
+	assert_int_equal(read(fd, text, 1 << 18), bytes);
+	free(text);
+}
+
+static void goes_out_with_flush(void **state)
 {
 	struct pipes pipes = pipe_open();
 	struct output *output = output_new(pipes.out, LIMIT);
@@ -101,15 +110,42 @@ static void goes_out_at_once(void **state)
 
 	(void)state;
 	assert_non_null(output);
-	assert_int_equal(output_write(output, "ready\n", 6), 0);
-	assert_int_equal(output_pending(output), 0);
-	assert_int_equal(read(pipes.in, text, sizeof(text)), 6);
-	assert_memory_equal(text, "ready\n", 6);
-	assert_int_equal(output_write(output, "", 0), 0);
-	assert_int_equal(read(pipes.in, text, sizeof(text)), -1);
+	assert_int_equal(output_write(output, "one\n", 4), 0);
+	assert_int_equal(output_write(output, "two\n", 4), 0);
+	assert_int_equal(output_pending(output), 8);
+	assert_readable(pipes.in, -1);
 	assert_int_equal(errno, EAGAIN);
+	assert_int_equal(output_flush(output), 0);
+	assert_int_equal(output_pending(output), 0);
+	assert_int_equal(read(pipes.in, text, sizeof(text)), 8);
+	assert_memory_equal(text, "one\ntwo\n", 8);
+	assert_int_equal(output_write(output, "", 0), 0);
+	assert_int_equal(output_flush(output), 0);
+	assert_readable(pipes.in, -1);
 	output_free(output);
 	assert_int_equal(read(pipes.in, text, sizeof(text)), 0); /* its end is closed */
+	close(pipes.in);
+}
+
+/* Who never comes to flush: what has come together goes out once it is a pipe full, in whole. */
+static void goes_out_when_much(void **state)
+{
+	struct pipes pipes = pipe_open();
+	struct output *output = output_new(pipes.out, 1 << 20);
+	static char line[1000];
+	int lines = 0;
+
+	(void)state;
+	assert_true(fcntl(pipes.out, F_SETPIPE_SZ, 1 << 17) >= 1 << 17);
+	memset(line, 'x', sizeof(line));
+	while (output_pending(output) == lines * sizeof(line)) {
+		assert_int_equal(output_write(output, line, sizeof(line)), 0);
+		assert_true(++lines < 100);
+	}
+	assert_int_equal(lines, 65536 / sizeof(line) + 1);
+	assert_int_equal(output_pending(output), sizeof(line));
+	assert_readable(pipes.in, (lines - 1) * sizeof(line));
+	output_free(output);
 	close(pipes.in);
 }
 
@@ -193,7 +229,8 @@ static void reader_gone(void **state)
 
 	(void)state;
 	close(pipes.in);
-	assert_int_equal(output_write(output, "x\n", 2), -EPIPE); /* and no SIGPIPE */
+	assert_int_equal(output_write(output, "x\n", 2), 0);
+	assert_int_equal(output_flush(output), -EPIPE); /* and no SIGPIPE */
 	assert_int_equal(output_write(output, "x\n", 2), -EPIPE);
 	assert_int_equal(output_flush(output), -EPIPE);
 	assert_int_equal(output_drain(output, 1000), -EPIPE);
@@ -315,7 +352,8 @@ static void sockets(void **state)
 	assert_int_equal(checker.next, written);
 	assert_int_equal(fcntl(pair[1], F_GETFL) & O_NONBLOCK, 0);
 	close(pair[0]);
-	assert_int_equal(output_write(output, "x\n", 2), -EPIPE);
+	assert_int_equal(output_write(output, "x\n", 2), 0);
+	assert_int_equal(output_flush(output), -EPIPE);
 	output_free(output);
 }
 
@@ -330,9 +368,11 @@ static void files(void **state)
 	assert_int_equal(write(fd, "before\n", 7), 7);
 	output = output_new(fd, LIMIT);
 	assert_int_equal(output_write(output, "a\n", 2), 0);
+	assert_int_equal(output_flush(output), 0);
 	assert_int_equal(output_pending(output), 0);
 	assert_int_equal(write(shared, "after\n", 6), 6);
 	assert_int_equal(output_write(output, "b\n", 2), 0);
+	assert_int_equal(output_flush(output), 0);
 	assert_int_equal(pread(shared, text, sizeof(text), 0), 17);
 	assert_memory_equal(text, "before\na\nafter\nb\n", 17);
 	output_free(output);
@@ -349,7 +389,8 @@ static void disk_full(void **state)
 	if (fd < 0)
 		skip();
 	output = output_new(fd, LIMIT);
-	assert_int_equal(output_write(output, "a\n", 2), -ENOSPC);
+	assert_int_equal(output_write(output, "a\n", 2), 0);
+	assert_int_equal(output_flush(output), -ENOSPC);
 	assert_int_equal(output_pending(output), 2);
 	assert_int_equal(output_flush(output), -ENOSPC);
 	assert_int_equal(output_drain(output, 1000), -ENOSPC);
@@ -409,7 +450,8 @@ static void drain_waits(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(goes_out_at_once),
+		cmocka_unit_test(goes_out_with_flush),
+		cmocka_unit_test(goes_out_when_much),
 		cmocka_unit_test(slow_reader),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(writable_again),
