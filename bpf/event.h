@@ -110,6 +110,7 @@ struct ev_exit {
 	__u32 n_held;	 /* EV_HELD records that were tried, delivered or not */
 	__u32 pad;
 	__u64 clear_child_tid;
+	__u64 thread_pointer; /* libc's thread descriptor */
 };
 
 #define WAIT_TIMED	  1 /* the call has a timeout */
@@ -271,11 +272,11 @@ struct task_row {
 EV_SIZE(proc_key, 16);
 EV_SIZE(owner_key, 24);
 EV_SIZE(ev_task, 80);
-EV_SIZE(lock_state, 24);
-EV_SIZE(lock_words, 56);
-EV_SIZE(ev_held, 96);
-EV_SIZE(ev_exit, 128);
-EV_SIZE(ev_wait_dead, 152);
+EV_SIZE(lock_state, 32);
+EV_SIZE(lock_words, 60);
+EV_SIZE(ev_held, 104);
+EV_SIZE(ev_exit, 136);
+EV_SIZE(ev_wait_dead, 160);
 EV_SIZE(ev_signal, 200);
 EV_SIZE(ev_send_failed, 120);
 EV_SIZE(ev_exec, 40);

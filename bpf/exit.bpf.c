@@ -70,7 +70,7 @@ __weak __noinline __u32 held_check(struct thread_end *end, __u64 packed, struct 
 	if (lock->owner == end->key.ns_tid)
 		return HELD_CANDIDATE;
 	/* It was a candidate, so the word named this thread; musl's thread end has just marked it. */
-	if (!lock->owner && lock->owner_died && !lock->robust)
+	if (layout == LAYOUT_MUSL_MUTEX && !lock->owner && lock->owner_died && !lock->robust)
 		return HELD_OWNER_DIED;
 	return HELD_UNREAD + 1;
 }
@@ -306,6 +306,7 @@ static __always_inline void exit_say(struct thread_end *end, struct task_struct 
 	ev->n_held = end->n_held;
 	ev->pad = 0;
 	ev->clear_child_tid = dead->clear_child_tid;
+	ev->thread_pointer = compat_thread_pointer(task);
 	if (end->any_held)
 		event_submit(ev);
 	else

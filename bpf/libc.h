@@ -12,6 +12,8 @@
 #ifndef DEADHOLD_LIBC_H
 #define DEADHOLD_LIBC_H
 
+#define GLIBC_THREAD_SELF	16 /* tcbhead_t: the descriptor's own address, as at 0 */
+#define GLIBC_THREAD_TID	720
 #define GLIBC_ROBUST_TO_TID	(-16)
 #define GLIBC_ROBUST_TO_CANCEL	40
 #define GLIBC_CANCELED		0x08u

@@ -13,6 +13,8 @@
  *                 writers_futex@12 cur_writer@24 shared@28. Futex words: @8 and @12.
  *   musl mutex    src/internal/pthread_impl.h, 1.1 to 1.2.6: type@0 lock@4 waiters@8 count@20 prev@24
  *                 next@32. Futex word: lock@4.
+ *   glibc stdio   sysdeps/nptl/stdio-lock.h, the lock of a FILE: lock@0 cnt@4 owner@8, where owner is the
+ *                 address of the holder's thread descriptor. Futex word: lock.
  */
 #ifndef DEADHOLD_LOCK_H
 #define DEADHOLD_LOCK_H
@@ -69,6 +71,7 @@ enum lock_layout {
 	LAYOUT_GLIBC_RWLOCK_8,	/* futex word: __wrphase_futex */
 	LAYOUT_GLIBC_RWLOCK_12, /* futex word: __writers_futex */
 	LAYOUT_MUSL_MUTEX,
+	LAYOUT_GLIBC_STDIO,
 	LAYOUT_PI_FUTEX, /* FUTEX_LOCK_PI on a word with nothing known around it: the kernel's ABI */
 	LAYOUTS,
 };
@@ -81,12 +84,15 @@ struct lock_words {
 	__u32 at[LOCK_WORDS_FROM];	 /* the word itself, then + 4 to + 36 */
 	__u8 have_before;		 /* before[] was readable */
 	__u8 have_at;			 /* how many of at[] were: 0, 1 or all */
-	__u8 pad[2];
+	__u8 have_thread;		 /* at lock_stdio_thread() is a thread descriptor */
+	__u8 pad;
+	__u32 thread_tid; /* its TID; 0: ended, −1: joined as well */
 };
 
 /* What the memory says of a lock. */
 struct lock_state {
 	__u64 address;	 /* of the lock object */
+	__u64 thread;	 /* stdio: the holder's descriptor; else 0 */
 	__u32 owner;	 /* TID in the owner's own PID namespace; 0: nobody is named */
 	__u32 recursion; /* times held; 0: the layout does not count */
 	__u32 kind;	 /* glibc's or musl's kind, as the memory has it */
@@ -203,6 +209,34 @@ static inline bool lock_read_glibc_rwlock(__u32 readers, __u32 other, __u32 cur_
 	return true;
 }
 
+/*
+ * The thread descriptor that holds the stdio lock of this shape; 0: it is none, or free. Whoever reads
+ * lock words reads the descriptor too: words alone are no proof. The upper half of its address is above
+ * any mutex's __nusers.
+ */
+static inline __u64 lock_stdio_thread(const struct lock_words *w)
+{
+	if (w->have_at != LOCK_WORDS_FROM || !w->at[0] || w->at[0] > 2 || w->at[1] > 0xffff ||
+	    w->at[2] & 15 || w->at[3] <= GLIBC_NUSERS_LIMIT || w->at[3] > 0x7fff)
+		return 0;
+	return w->at[2] | (__u64)w->at[3] << 32;
+}
+
+static inline bool lock_read_glibc_stdio(const struct lock_words *w, struct lock_state *s)
+{
+	if (!w->at[0] && !w->at[2] && !w->at[3])
+		return true;
+	if (!lock_stdio_thread(w) || !w->have_thread)
+		return false;
+	s->thread = lock_stdio_thread(w);
+	s->held = 1;
+	if (lock_tid_plausible(w->thread_tid))
+		s->owner = w->thread_tid;
+	else
+		s->owner_died = (__s32)w->thread_tid <= 0;
+	return s->owner || s->owner_died;
+}
+
 static inline bool lock_read_musl_mutex(const struct lock_words *w, struct lock_state *s)
 {
 	__u32 type = w->before[2], word = w->at[0];
@@ -269,6 +303,8 @@ static inline bool lock_owner(__u32 layout, __u64 address, const struct lock_wor
 		       lock_read_glibc_rwlock(w->before[0], w->before[2], w->at[3], w->at[4], s);
 	case LAYOUT_MUSL_MUTEX:
 		return lock_read_musl_mutex(w, s);
+	case LAYOUT_GLIBC_STDIO:
+		return lock_read_glibc_stdio(w, s);
 	default:
 		return false;
 	}
@@ -349,6 +385,8 @@ static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct
 	/* Priority-protect waits on ceiling << 19 | 2. Val 2 is others' too: Go, Rust, stdio. */
 	if ((val & 0x7ffff) == 2 && lock_owner(LAYOUT_GLIBC_MUTEX, address, w, s) && s->held)
 		return LAYOUT_GLIBC_MUTEX;
+	if (val == 2 && lock_owner(LAYOUT_GLIBC_STDIO, address, w, s) && s->held)
+		return LAYOUT_GLIBC_STDIO;
 	return LAYOUT_NONE;
 }
 

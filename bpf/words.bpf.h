@@ -3,7 +3,20 @@
 #ifndef DEADHOLD_WORDS_BPF_H
 #define DEADHOLD_WORDS_BPF_H
 
+#include "libc.h"
 #include "maps.bpf.h"
+
+/* A thread descriptor of glibc's has its own address in it, twice. */
+static __always_inline void thread_read(struct lock_words *w, __u64 thread)
+{
+	__u64 tcb = 0, self = 0;
+
+	bpf_probe_read_user(&tcb, sizeof(tcb), (void *)thread);
+	bpf_probe_read_user(&self, sizeof(self), (void *)(thread + GLIBC_THREAD_SELF));
+	w->have_thread = tcb == thread && self == thread &&
+			 !bpf_probe_read_user(&w->thread_tid, sizeof(w->thread_tid),
+					      (void *)(thread + GLIBC_THREAD_TID));
+}
 
 /* Two reads, since the words before and after may lie on a page that is not mapped. */
 static __always_inline void words_read(struct lock_words *w, __u64 word)
@@ -15,6 +28,8 @@ static __always_inline void words_read(struct lock_words *w, __u64 word)
 		w->have_at = LOCK_WORDS_FROM;
 	else if (!bpf_probe_read_user(w->at, sizeof(w->at[0]), at))
 		w->have_at = 1;
+	if (lock_stdio_thread(w))
+		thread_read(w, lock_stdio_thread(w));
 	w->have_before = !bpf_probe_read_user(w->before, sizeof(w->before), at - sizeof(w->before));
 }
 

@@ -46,6 +46,7 @@ static const char *const lock_type_names[LOCK_TYPES] = {
 	[LOCK_PI_MUTEX] = "pi-mutex",
 	[LOCK_ROBUST_MUTEX] = "robust-mutex",
 	[LOCK_RWLOCK] = "rwlock",
+	[LOCK_STDIO] = "stdio",
 	[LOCK_FUTEX] = "futex",
 };
 

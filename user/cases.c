@@ -51,6 +51,7 @@ struct orphan_case {
 	struct thread_info owner;
 	struct exit_info exit;
 	uint32_t owner_ns_tid;
+	uint64_t owner_thread; /* its descriptor, where its end was seen */
 	uint64_t time_ns;
 	size_t n_found, looked;
 	struct found *found;
@@ -237,7 +238,8 @@ static void found_read(struct orphan_case *c, struct found *found, const struct 
 		return;
 	if (!lock_owner(found->state.layout, found->word, words, &now) ||
 	    !detect_left_by(&now, c->owner_ns_tid) ||
-	    (found->unread && !owner_is_dead(c))) {
+	    (found->unread &&
+	     (!owner_is_dead(c) || (now.thread && now.thread != c->owner_thread)))) {
 		found->dropped = !found->certain;
 		c->cases->agent->unsaid.vanished += found->dropped;
 		return;
@@ -492,6 +494,7 @@ static void orphan_open(struct orphan_case *c, const struct found *found, const 
 	struct orphan orphan = {
 		.key = orphan_key(&found->place, c->owner_ns_tid),
 		.layout = found->state.layout,
+		.thread = found->state.thread,
 		.lock = found->info,
 		.process = c->process,
 		.owner = c->owner,
@@ -745,6 +748,7 @@ void cases_exit(struct cases *cases, const struct ev_exit *ev)
 		c->time_ns = ev->head.time_ns;
 		c->exit = exit;
 		c->owner_ns_tid = ev->task.ns_tid;
+		c->owner_thread = ev->thread_pointer;
 		detect_process(&c->process, &ev->task, cases->agent->tick_ns);
 		detect_thread(&c->owner, &ev->task, cases->agent->tick_ns);
 		case_look(c);
@@ -1021,8 +1025,8 @@ static void orphan_reread(struct cases *cases, struct orphan *orphan, uint64_t w
 		orphan_rehome(cases, orphan);
 	else if (error == -ESRCH)
 		cleared_say(cases, orphan, CLEARED_PROCESS_EXIT, host_now());
-	else if (!error && detect_orphan(orphan->layout, word, orphan->key.owner_ns_tid, words,
-					 &how) == ORPHAN_CLEARED)
+	else if (!error && detect_orphan(orphan->layout, word, orphan->key.owner_ns_tid,
+					 orphan->thread, words, &how) == ORPHAN_CLEARED)
 		cleared_say(cases, orphan, how, host_now());
 	/* Any other error is counted by the reader; asked again at the next tick. */
 }

@@ -123,6 +123,8 @@ static enum lock_type lock_type_of(const struct lock_state *state)
 		return state->kind & MUSL_TYPE_PI ? LOCK_PI_MUTEX : LOCK_MUTEX;
 	case LAYOUT_GLIBC_MUTEX:
 		return LOCK_MUTEX;
+	case LAYOUT_GLIBC_STDIO:
+		return LOCK_STDIO;
 	default:
 		return LOCK_FUTEX;
 	}
@@ -185,15 +187,18 @@ bool detect_left_by(const struct lock_state *state, uint32_t owner)
 	return state->owner == owner;
 }
 
-enum orphan_state detect_orphan(uint32_t layout, uint64_t word, uint32_t owner,
+enum orphan_state detect_orphan(uint32_t layout, uint64_t word, uint32_t owner, uint64_t thread,
 				const struct lock_words *words, enum cleared_how *how)
 {
 	struct lock_state state;
 
+	/* The descriptor may be another thread's by now, or gone. The lock is where it was left. */
+	if (layout == LAYOUT_GLIBC_STDIO && lock_stdio_thread(words) == thread)
+		return ORPHAN_STILL;
 	*how = CLEARED_GONE;
 	if (!words->have_at || !lock_owner(layout, word, words, &state))
 		return ORPHAN_CLEARED;
-	if (detect_left_by(&state, owner))
+	if (layout != LAYOUT_GLIBC_STDIO && detect_left_by(&state, owner))
 		return ORPHAN_STILL;
 	*how = state.robust ? CLEARED_RECOVERED : CLEARED_FOREIGN_UNLOCK;
 	return ORPHAN_CLEARED;

@@ -42,8 +42,9 @@ enum orphan_state { ORPHAN_STILL, ORPHAN_CLEARED };
 
 /*
  * An open orphan, read again: words around its futex word. If it is none any more, *how says why.
+ * thread: lock_state.thread as it was found.
  */
-enum orphan_state detect_orphan(uint32_t layout, uint64_t word, uint32_t owner,
+enum orphan_state detect_orphan(uint32_t layout, uint64_t word, uint32_t owner, uint64_t thread,
 				const struct lock_words *words, enum cleared_how *how);
 
 /* Could this be libc's parking place (lock_parked())? Only a hint where to look. */

@@ -10,6 +10,7 @@
 #include <sys/vfs.h>
 #include <time.h>
 
+#include "libc.h"
 #include "symbol.h"
 #include "task.h"
 
@@ -80,10 +81,27 @@ static int words_read(const struct task *task, uint64_t address, struct lock_wor
 	return n < 0 ? n : 0;
 }
 
+/* As thread_read() of the kernel programs. */
+static void thread_read(const struct task *task, uint64_t thread, struct lock_words *words)
+{
+	uint64_t tcb[GLIBC_THREAD_SELF / 8 + 1];
+
+	words->have_thread = task_read_memory(task, thread, tcb, sizeof(tcb)) == sizeof(tcb) &&
+			     tcb[0] == thread && tcb[GLIBC_THREAD_SELF / 8] == thread &&
+			     task_read_memory(task, thread + GLIBC_THREAD_TID, &words->thread_tid,
+					      sizeof(words->thread_tid)) ==
+				     sizeof(words->thread_tid);
+}
+
 static void look_words(const struct task *task, const struct look *look, struct look_answer *answer)
 {
-	for (uint32_t i = 0; i < look->n; i++)
-		answer_refused(answer, words_read(task, look->address[i], &answer->at[i].words));
+	for (uint32_t i = 0; i < look->n; i++) {
+		struct lock_words *words = &answer->at[i].words;
+
+		answer_refused(answer, words_read(task, look->address[i], words));
+		if (lock_stdio_thread(words))
+			thread_read(task, lock_stdio_thread(words), words);
+	}
 }
 
 static bool timespec_ns(const int64_t word[2], int64_t *ns)

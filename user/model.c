@@ -134,7 +134,13 @@ struct orphan *model_orphan(const struct model *model, const struct orphan_key *
 	struct orphan *orphan;
 
 	HASH_FIND(hh, model->orphans, key, sizeof(*key), orphan);
-	return orphan;
+	if (orphan || key->owner_ns_tid)
+		return orphan;
+	for (orphan = model->orphans; orphan; orphan = orphan->hh.next) {
+		if (!memcmp(&orphan->key.place, &key->place, sizeof(key->place)))
+			return orphan;
+	}
+	return NULL;
 }
 
 struct orphan *model_orphan_open(struct model *model, const struct orphan *orphan)

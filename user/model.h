@@ -58,6 +58,7 @@ struct orphan {
 	UT_hash_handle hh; /* in order of insertion */
 	char id[48];
 	uint32_t layout;       /* enum lock_layout */
+	uint64_t thread;       /* lock_state.thread */
 	struct lock_info lock; /* as reported */
 	struct process_info process;
 	struct thread_info owner;
@@ -95,7 +96,10 @@ void model_process_gone(struct model *model, const struct proc_key *proc, model_
 
 struct orphan_key orphan_key(const struct place *place, uint32_t owner_ns_tid);
 
-/* The open orphan of that key. NULL: none. */
+/*
+ * The open orphan of that key; where the owner is unknown, the one at that place, whoever left it: a
+ * word with libc's mark on it, or a descriptor without its TID, names nobody. NULL: none.
+ */
 struct orphan *model_orphan(const struct model *model, const struct orphan_key *key);
 /* A copy of *orphan becomes open. NULL: no memory. */
 struct orphan *model_orphan_open(struct model *model, const struct orphan *orphan);

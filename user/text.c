@@ -123,6 +123,8 @@ static const char *lock_type_words(enum lock_type type)
 		return "priority-inheritance mutex";
 	case LOCK_RWLOCK:
 		return "rwlock, held for writing";
+	case LOCK_STDIO:
+		return "stdio stream's lock";
 	default:
 		return "lock of unknown make";
 	}

@@ -5,6 +5,7 @@ is said. Numbers in parentheses are those of the list that this project began wi
 import os
 import pathlib
 import signal
+import struct
 
 import pytest
 
@@ -172,6 +173,80 @@ def test_process_in_full(agent, start_steps):
                 "process": full,
                 "lock": {"id": f"{full['id']}:{address(owner['lock'])}"},
             },
+        ],
+    )
+
+
+def memory(pid, at, n):
+    """n words of a process's memory."""
+    with open(f"/proc/{pid}/mem", "rb", buffering=0) as file:
+        file.seek(at)
+        return struct.unpack(f"{n}I", file.read(4 * n))
+
+
+STDIO = {"type": "stdio", "kind": ABSENT}
+
+
+def test_stdio_waiter_before(agent, start_steps):
+    """A thread that dies within printf(). The lock names its descriptor, which a later thread
+    takes over, stack and all: the orphan stays one."""
+    w = start_steps("stdio", "normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    w.do("other join owner")
+    heir = w.do("heir lock B")
+    words = memory(w.pid, int(owner["lock"], 16), 4)
+    assert memory(w.pid, (words[3] << 32 | words[2]) + 720, 1) == (heir["ns_tid"],)
+    agent.wait_sweeps(2)
+    # The latest hook's finding is read when the kernel has taken the TID out of the descriptor.
+    proof = "owner-died" if agent.rung("exit") == "late" else "owner-word"
+    held = lock(owner, **STDIO, proof=proof)
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [orphaned(owner, [held], reason, [waiter(b)]), stuck(b, held, owner, reason)],
+    )
+
+
+def test_stdio_waiter_after(agent, start_steps):
+    """The descriptor has lost its TID: it is certain that the owner is dead, not who it was."""
+    w = start_steps("stdio")
+    owner = w.do("owner lock A")
+    w.dies("owner raw")
+    b = w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = lock(owner, **STDIO, proof="owner-died") | {"owner_tid": ABSENT}
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], {"reason": "unknown"}, [waiter(b)], thread=ABSENT),
+            stuck(b, held, ABSENT, "unknown"),
+        ],
+    )
+
+
+def test_stdio_second_waiter(agent, start_steps):
+    """Who comes when the orphan is known waits for that one, and for the thread that left it."""
+    w = start_steps("stdio")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner raw")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    c = w.blocks("late lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"], count=2)
+    held = lock(owner, **STDIO, proof=one_of("owner-word", "owner-died"))
+    reason = agent.reason("raw-exit")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(b)]),
+            stuck(b, held, owner, reason),
+            stuck(c, held, owner, reason),
         ],
     )
 

@@ -14,7 +14,7 @@ import pytest
 from deadhold import expect_nothing_about_locks, one_of
 
 SWEEPS = 3
-GLIBC_KINDS = ["normal", "recursive", "errorcheck", "adaptive", "robust", "pi", "rwlock", "mtx"]
+GLIBC_KINDS = ["normal", "recursive", "errorcheck", "adaptive", "robust", "pi", "rwlock", "mtx", "stdio"]
 MUSL_KINDS = ["normal", "recursive", "errorcheck", "robust", "rwlock"]
 CXX_KINDS = ["std-mutex", "std-recursive-mutex", "std-timed-mutex", "std-shared-mutex"]
 EVERY_KIND = [
@@ -81,6 +81,24 @@ def test_unlock_in_cancellation_handler(agent, start_steps, order):
         w.do("waiter lock A")
     w.blocks("third lock A")  # behind a live owner
     expect_nothing_about_locks(agent, w, sweeps=SWEEPS)
+
+
+def test_stdio_lock_is_passed_on(agent, start_steps):
+    """Each that had it was waited for, and ends."""
+    w = start_steps("stdio")
+    w.do("first lock A")
+    w.blocks("second lock A")
+    w.do("first unlock A")
+    w.then("second lock A")
+    w.blocks("third lock A")
+    w.dies("first return")
+    w.do("second unlock A")
+    w.then("third lock A")
+    w.dies("second return")
+    w.do("third unlock A")
+    w.dies("third return")
+    agent.wait_sweeps(2)
+    expect_nothing_about_locks(agent, [w])
 
 
 def test_foreign_unlock_before_the_exit(agent, start_steps):

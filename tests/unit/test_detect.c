@@ -146,6 +146,7 @@ static void lock_types(void **state)
 		{ LAYOUT_MUSL_MUTEX, 1, LOCK_MUTEX, LOCK_RECURSIVE, LIBC_MUSL },
 		{ LAYOUT_MUSL_MUTEX, 4, LOCK_ROBUST_MUTEX, LOCK_NORMAL, LIBC_MUSL },
 		{ LAYOUT_MUSL_MUTEX, 8 | 2, LOCK_PI_MUTEX, LOCK_ERRORCHECK, LIBC_MUSL },
+		{ LAYOUT_GLIBC_STDIO, 0, LOCK_STDIO, LOCK_KIND_NONE, LIBC_GLIBC },
 		{ LAYOUT_PI_FUTEX, 0, LOCK_FUTEX, LOCK_KIND_NONE, LIBC_UNKNOWN },
 	};
 	struct lock_info info;
@@ -201,28 +202,50 @@ static void orphans_end(void **state)
 	enum cleared_how how;
 
 	(void)state;
-	assert_int_equal(detect_orphan(LAYOUT_GLIBC_MUTEX, WORD, 12, &words, &how), ORPHAN_STILL);
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_MUTEX, WORD, 12, 0, &words, &how),
+			 ORPHAN_STILL);
 	/* The window of an unlock: the owner is cleared before the word. */
 	words = mutex_words(2, 0, 1, 0);
-	assert_int_equal(detect_orphan(LAYOUT_GLIBC_MUTEX, WORD, 12, &words, &how), ORPHAN_CLEARED);
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_MUTEX, WORD, 12, 0, &words, &how),
+			 ORPHAN_CLEARED);
 	assert_int_equal(how, CLEARED_FOREIGN_UNLOCK);
 	words = mutex_words(1, 13, 1, 0); /* unlocked, and another one took it */
-	assert_int_equal(detect_orphan(LAYOUT_GLIBC_MUTEX, WORD, 12, &words, &how), ORPHAN_CLEARED);
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_MUTEX, WORD, 12, 0, &words, &how),
+			 ORPHAN_CLEARED);
 	assert_int_equal(how, CLEARED_FOREIGN_UNLOCK);
 	words = mutex_words(0x12345678, 12, 1, 0); /* the memory is something else by now */
-	assert_int_equal(detect_orphan(LAYOUT_GLIBC_MUTEX, WORD, 12, &words, &how), ORPHAN_CLEARED);
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_MUTEX, WORD, 12, 0, &words, &how),
+			 ORPHAN_CLEARED);
 	assert_int_equal(how, CLEARED_GONE);
 	words.have_at = 0;
-	assert_int_equal(detect_orphan(LAYOUT_GLIBC_MUTEX, WORD, 12, &words, &how), ORPHAN_CLEARED);
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_MUTEX, WORD, 12, 0, &words, &how),
+			 ORPHAN_CLEARED);
 	assert_int_equal(how, CLEARED_GONE);
 
 	/* Robust: the kernel takes the TID away and marks the word; then a locker recovers it. */
 	words = mutex_words(FUTEX_WORD_OWNER_DIED, 12, 1, 144);
-	assert_int_equal(detect_orphan(LAYOUT_GLIBC_ROBUST, WORD, 12, &words, &how), ORPHAN_STILL);
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_ROBUST, WORD, 12, 0, &words, &how),
+			 ORPHAN_STILL);
 	words = mutex_words(13, 13, 1, 144);
-	assert_int_equal(detect_orphan(LAYOUT_GLIBC_ROBUST, WORD, 12, &words, &how),
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_ROBUST, WORD, 12, 0, &words, &how),
 			 ORPHAN_CLEARED);
 	assert_int_equal(how, CLEARED_RECOVERED);
+
+	/* stdio: as long as it names the descriptor, whoever has that by now. */
+	words = mutex_words(2, 0x1230, 0x7f45, 0);
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_STDIO, WORD, 12, 0x7f4500001230, &words, &how),
+			 ORPHAN_STILL);
+	words.have_thread = 1;
+	words.thread_tid = 13;
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_STDIO, WORD, 12, 0x7f4500001230, &words, &how),
+			 ORPHAN_STILL);
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_STDIO, WORD, 12, 0x7f4500004560, &words, &how),
+			 ORPHAN_CLEARED);
+	assert_int_equal(how, CLEARED_FOREIGN_UNLOCK);
+	words = mutex_words(0, 0, 0, 0);
+	assert_int_equal(detect_orphan(LAYOUT_GLIBC_STDIO, WORD, 12, 0x7f4500001230, &words, &how),
+			 ORPHAN_CLEARED);
+	assert_int_equal(how, CLEARED_FOREIGN_UNLOCK);
 }
 
 static void lock_calls(void **state)
@@ -232,11 +255,11 @@ static void lock_calls(void **state)
 	assert_true(lock_call(0, 2));
 	assert_true(lock_call(393, 3));
 	assert_true(lock_call(0, 12 | FUTEX_WORD_WAITERS));
-	assert_true(lock_call(134, 0));		 /* LOCK_PI */
+	assert_true(lock_call(134, 0));		  /* LOCK_PI */
 	assert_true(lock_call(128, 5 << 19 | 2)); /* priority-protect */
-	assert_false(lock_call(393, 0));		 /* condition variable, semaphore */
-	assert_false(lock_call(265, 4712));	 /* pthread_join */
-	assert_false(lock_call(129, 2));		 /* FUTEX_WAKE */
+	assert_false(lock_call(393, 0));	  /* condition variable, semaphore */
+	assert_false(lock_call(265, 4712));	  /* pthread_join */
+	assert_false(lock_call(129, 2));	  /* FUTEX_WAKE */
 }
 
 static void waits_for(void **state)

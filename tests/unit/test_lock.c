@@ -21,6 +21,7 @@
 
 #include <cmocka.h>
 
+#include "libc.h"
 #include "lock.h"
 
 /* A futex call in which a thread is blocked. */
@@ -33,11 +34,17 @@ struct call {
 static __attribute__((no_sanitize_address)) struct lock_words words_at(const void *word)
 {
 	struct lock_words w = { .have_before = 1, .have_at = LOCK_WORDS_FROM };
+	const char *thread;
 
 	for (int i = 0; i < LOCK_WORDS_BEFORE; i++)
 		w.before[i] = __atomic_load_n((const uint32_t *)word - 3 + i, __ATOMIC_RELAXED);
 	for (int i = 0; i < LOCK_WORDS_FROM; i++)
 		w.at[i] = __atomic_load_n((const uint32_t *)word + i, __ATOMIC_RELAXED);
+	thread = (const char *)(uintptr_t)lock_stdio_thread(&w);
+	if (thread) {
+		w.have_thread = *(uintptr_t *)(thread + GLIBC_THREAD_SELF) == (uintptr_t)thread;
+		w.thread_tid = *(const uint32_t *)(thread + GLIBC_THREAD_TID);
+	}
 	return w;
 }
 
@@ -582,10 +589,11 @@ static void wait_file(void *file)
 	funlockfile(file);
 }
 
-/* Its owner is a thread pointer. Its futex call is that of a mutex. */
+/* Its owner is a thread descriptor. Its futex call is that of a mutex. */
 static void stdio_lock(void **state)
 {
 	FILE *file = fopen("/dev/null", "w");
+	struct lock_words words;
 	struct waiter waiter;
 	struct lock_state s;
 	struct call call;
@@ -596,10 +604,44 @@ static void stdio_lock(void **state)
 	waiter_start(&waiter, wait_file, file);
 	call = waiter_blocked(&waiter, file->_lock, 4);
 	assert_int_equal(call.val, 2);
-	assert_int_equal(layout_of(&call, &s), LAYOUT_NONE);
+	assert_int_equal(layout_of(&call, &s), LAYOUT_GLIBC_STDIO);
+	assert_true(s.held && !s.owner_died);
+	assert_int_equal(s.owner, gettid());
+	assert_int_equal(s.thread, (uintptr_t)pthread_self());
+	/* What is behind a pointer that lies there by chance is no descriptor. */
+	words = words_at(file->_lock);
+	words.have_thread = 0;
+	assert_int_equal(lock_layout(call.op, call.val, call.address, &words, &s), LAYOUT_NONE);
 	funlockfile(file);
 	waiter_join(&waiter);
+	words = words_at(file->_lock);
+	assert_true(lock_owner(LAYOUT_GLIBC_STDIO, (uintptr_t)file->_lock, &words, &s));
+	assert_false(s.held);
 	fclose(file);
+}
+
+static void *file_keeper(void *file)
+{
+	flockfile(file);
+	return NULL;
+}
+
+static void stdio_orphaned(void **state)
+{
+	FILE *file = fopen("/dev/null", "w");
+	struct lock_words words;
+	struct lock_state s;
+	pthread_t keeper;
+
+	(void)state;
+	assert_non_null(file);
+	assert_int_equal(pthread_create(&keeper, NULL, file_keeper, file), 0);
+	assert_int_equal(pthread_join(keeper, NULL), 0); /* its stack stays, its TID is −1 */
+	words = words_at(file->_lock);
+	assert_true(lock_owner(LAYOUT_GLIBC_STDIO, (uintptr_t)file->_lock, &words, &s));
+	assert_true(s.held && s.owner_died && !s.owner);
+	assert_int_equal(s.thread, (uintptr_t)keeper);
+	/* fclose() would wait for it. */
 }
 
 static sem_t sem;
@@ -866,6 +908,11 @@ static bool shape_ok(uint32_t layout, const struct lock_words *w, const struct l
 	case LAYOUT_MUSL_MUTEX:
 		return w->before[2] & 15 && at[5] | at[6] && at[7] | at[8] && !(at[5] & 7) &&
 		       !(at[7] & 7);
+	case LAYOUT_GLIBC_STDIO:
+		return (at[0] == 1 || at[0] == 2) && at[3] > 0x4000 && !(at[2] & 15) &&
+		       w->have_thread &&
+		       (s->owner_died ? (int32_t)w->thread_tid <= 0 && !s->owner
+				      : w->thread_tid == s->owner);
 	case LAYOUT_PI_FUTEX:
 		return (at[0] & 0x3fffffff) == s->owner;
 	default:
@@ -942,6 +989,7 @@ int main(void)
 		cmocka_unit_test(rwlock_reader),
 		cmocka_unit_test(rwlock_orphaned),
 		cmocka_unit_test(stdio_lock),
+		cmocka_unit_test(stdio_orphaned),
 		cmocka_unit_test(no_locks),
 		cmocka_unit_test(joins),
 		cmocka_unit_test(other_runtimes),

@@ -168,6 +168,10 @@ static void orphans_are_told_by_place_and_owner(void **state)
 	assert_ptr_equal(model_orphan(&model, &template.key), orphan);
 	assert_null(model_orphan(&model, &other_owner));
 	assert_null(model_orphan(&model, &other_place));
+	/* A word that names nobody: the one that lies there. */
+	other_owner.owner_ns_tid = other_place.owner_ns_tid = 0;
+	assert_ptr_equal(model_orphan(&model, &other_owner), orphan);
+	assert_null(model_orphan(&model, &other_place));
 	assert_int_equal(model_orphans(&model), 1);
 	model_orphan_close(&model, orphan);
 	assert_int_equal(model_orphans(&model), 0);
