@@ -22,8 +22,7 @@ struct agent {
 	const struct options *options;
 	struct run run;
 	uint64_t tick_ns;	  /* of /proc's clock ticks */
-	uint64_t started_ns;	  /* CLOCK_MONOTONIC */
-	uint64_t started_boot_ns; /* the same on the clock of start_ns */
+	uint64_t started_boot_ns; /* on the clock of start_ns */
 	struct hooks *hooks;
 	struct reader *reader;
 	struct stream stream;

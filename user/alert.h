@@ -131,6 +131,9 @@ struct lock_info {
 	char symbol[DETAIL_BYTES]; /* name, or name+0xN; empty: unknown */
 };
 
+/* So many waiters of a lock are listed in text; the others are counted. */
+#define TEXT_WAITERS 8
+
 /* A thread's wait. */
 struct wait_info {
 	const char *op;	     /* "FUTEX_WAIT", "FUTEX_WAIT_BITSET", "FUTEX_LOCK_PI", ... */
@@ -218,6 +221,7 @@ struct alert {
 	const struct waiter_info *waiters;
 	size_t n_waiters;
 	struct wait_info wait; /* orphan-wait */
+	bool counted; /* orphan-wait: in text, the lock-orphaned before it has counted it */
 	enum cleared_how how;
 
 	/* thread-signal, tid-kill; noise uses number, libc, from_same_process */

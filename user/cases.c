@@ -37,6 +37,7 @@ struct stuck_row {
 	struct task_row row;
 	size_t lock; /* index of found */
 	bool timed_known;
+	bool counted; /* beyond those that the text of lock-orphaned lists */
 	uint64_t timeout_ns;
 	uint64_t address, map_start; /* of a shared lock, in the thread's own process */
 };
@@ -458,6 +459,7 @@ static void waits_say(struct orphan_case *c)
 		alert.owner = orphan->owner;
 		alert.exit = orphan->exit;
 		wait_of(c, &c->stuck[i], &alert.wait);
+		alert.counted = c->stuck[i].counted;
 		alert.time_ns = row->flags & ROW_SINCE && row->since_ns > c->time_ns ? row->since_ns
 										     : c->time_ns;
 		alert.severity = lock.robust || alert.wait.has_timeout ? SEVERITY_WARNING
@@ -467,7 +469,8 @@ static void waits_say(struct orphan_case *c)
 }
 
 /* The threads that are stuck on the locks that are told; told[i]: found i's place among them, or −1. */
-static size_t waiters_fill(struct orphan_case *c, struct waiter_info *waiters, const ssize_t *told)
+static size_t waiters_fill(struct orphan_case *c, struct waiter_info *waiters, const ssize_t *told,
+			   bool is_said)
 {
 	struct agent *agent = c->cases->agent;
 	size_t i, n = 0;
@@ -484,6 +487,7 @@ static size_t waiters_fill(struct orphan_case *c, struct waiter_info *waiters, c
 		}
 		detect_thread(&waiters[n].thread, &row->task, agent->tick_ns);
 		wait_of(c, &c->stuck[i], &waiters[n].wait);
+		c->stuck[i].counted = is_said && n >= TEXT_WAITERS;
 		n++;
 	}
 	return n;
@@ -542,7 +546,7 @@ static void orphaned_say(struct orphan_case *c)
 	alert.locks = locks;
 	alert.n_locks = n;
 	alert.waiters = waiters;
-	alert.n_waiters = waiters_fill(c, waiters, told);
+	alert.n_waiters = waiters_fill(c, waiters, told, stream_wants(&agent->stream, &alert));
 	alert.severity = detect_severity(locks, n, waiters, alert.n_waiters);
 	alert.missing = c->missing;
 	stream_say(&agent->stream, &alert);

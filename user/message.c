@@ -130,12 +130,15 @@ static void message_tid_kill(const struct alert *alert, char out[MESSAGE_BYTES])
 
 static void message_noise(const struct alert *alert, char out[MESSAGE_BYTES])
 {
-	char process[WHO_BYTES] = "", name[SIGNAL_NAME_BYTES];
+	char process[WHO_BYTES] = "", name[SIGNAL_NAME_BYTES], interval[DURATION_BYTES];
 	bool known = alert->process.pid;
 
-	snprintf(out, MESSAGE_BYTES, "%s%s%" PRIu64 " %s in %g s: normal, folded",
+	/* 0.25 s, 1.5 s, 60 s */
+	snprintf(interval, sizeof(interval), alert->interval_s < 10 ? "%.2g" : "%.0f",
+		 alert->interval_s);
+	snprintf(out, MESSAGE_BYTES, "%s%s%" PRIu64 " %s in %s s: normal, folded",
 		 known ? process_label(&alert->process, process) : "", known ? " got " : "",
-		 alert->count, signal_label(&alert->signal, name), alert->interval_s);
+		 alert->count, signal_label(&alert->signal, name), interval);
 }
 
 static void message_loss(const struct alert *alert, char out[MESSAGE_BYTES])

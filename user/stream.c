@@ -91,6 +91,8 @@ bool stream_wants(const struct stream *stream, const struct alert *alert)
 		return true;
 	if (alert->kind == ALERT_NOISE && o->output == OUTPUT_TEXT)
 		return false; /* in text, the summary has the total */
+	if (alert->counted && o->output == OUTPUT_TEXT)
+		return false;
 	if (o->kinds && !(o->kinds & 1u << alert->kind))
 		return false;
 	if (alert->kind != ALERT_NOISE && !ids_match(&o->tids, alert->thread.tid))

@@ -204,26 +204,29 @@ static void detail_owner(FILE *out, const struct alert *alert, const struct thre
 	       ago(alert, end->time_ns, when));
 }
 
-/* process: of the waiter, NULL where it is the alert's own */
+/* process: of the waiter, NULL where it is the alert's own; lock: NULL where it is the only one */
 static void detail_waiter(FILE *out, const struct alert *alert, const struct process_info *process,
-			  const struct thread_info *thread, const struct wait_info *wait)
+			  const struct thread_info *thread, const struct lock_info *lock,
+			  const struct wait_info *wait)
 {
-	char who[WHO_BYTES], whose[WHO_BYTES] = "", length[DURATION_BYTES];
+	char who[WHO_BYTES], whose[WHO_BYTES] = "", on[PHRASE_BYTES] = "", length[DURATION_BYTES];
+	bool hangs = lock ? !wait->has_timeout && !lock_is_robust(lock) : alert_hangs(alert, wait);
 	char how[PHRASE_BYTES], since[PHRASE_BYTES] = ", since before it was watched";
 
 	if (wait->has_timeout)
 		snprintf(how, sizeof(how), "gives up after %s", span(wait->timeout_ns, length));
 	else
-		snprintf(how, sizeof(how),
-			 alert_hangs(alert, wait) ? "waits for ever" : "waits without a timeout");
+		snprintf(how, sizeof(how), hangs ? "waits for ever" : "waits without a timeout");
 	if (wait->since_ns && wait->since_ns <= alert->time_ns)
 		snprintf(since, sizeof(since), ", for %s already",
 			 span(alert->time_ns - wait->since_ns, length));
 	if (process)
 		process_in_full(process, whose);
-	detail(out, "%s %s%s%s: %s%s", alert_hangs(alert, wait) ? "stuck" : "waiting",
+	if (lock && lock->address)
+		snprintf(on, sizeof(on), " on lock 0x%" PRIx64, lock->address);
+	detail(out, "%s %s%s%s%s: %s%s", hangs ? "stuck" : "waiting",
 	       thread_in_full(process ? process : &alert->process, thread, who),
-	       process ? " of " : "", whose, how, since);
+	       process ? " of " : "", whose, on, how, since);
 }
 
 /* Where a process runs, as far as it is known: what the reader needs to restart it. */
@@ -258,19 +261,23 @@ static void details_lock_orphaned(FILE *out, const struct alert *alert, const st
 {
 	detail_owner(out, alert, &alert->thread);
 	detail_locks(out, alert);
-	for (size_t i = 0; i < alert->n_waiters; i++) {
+	for (size_t i = 0; i < alert->n_waiters && i < TEXT_WAITERS; i++) {
 		const struct waiter_info *waiter = &alert->waiters[i];
 		bool foreign = waiter->process.pid && waiter->process.pid != alert->process.pid;
+		bool told_apart = alert->n_locks > 1 && waiter->lock < alert->n_locks;
 
 		detail_waiter(out, alert, foreign ? &waiter->process : NULL, &waiter->thread,
-			      &waiter->wait);
+			      told_apart ? &alert->locks[waiter->lock] : NULL, &waiter->wait);
 	}
+	if (alert->n_waiters > TEXT_WAITERS)
+		detail(out, "and %zu more waiter%s: --json lists all",
+		       alert->n_waiters - TEXT_WAITERS, plural(alert->n_waiters - TEXT_WAITERS));
 	detail_process(out, &alert->process, run);
 }
 
 static void details_orphan_wait(FILE *out, const struct alert *alert, const struct run *run)
 {
-	detail_waiter(out, alert, NULL, &alert->thread, &alert->wait);
+	detail_waiter(out, alert, NULL, &alert->thread, NULL, &alert->wait);
 	detail_locks(out, alert);
 	detail_owner(out, alert, &alert->owner);
 	detail_process(out, &alert->process, run);

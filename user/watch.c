@@ -35,6 +35,7 @@ struct watch {
 	bool output_added, output_watched;
 	bool stop;
 	bool shared_pending;
+	uint64_t ready_ns;
 	uint64_t end_ns; /* -d; 0: none */
 	uint64_t noise_due_ns, noise_said_ns, loss_due_ns;
 	uint64_t losses_said[16];
@@ -200,7 +201,7 @@ static void ready_say(struct watch *w)
 	struct pair hooks[HOOK_FAMILIES];
 	struct alert alert = { .kind = ALERT_READY,
 			       .severity = SEVERITY_INFO,
-			       .time_ns = host_now(),
+			       .time_ns = w->ready_ns,
 			       .version = DEADHOLD_VERSION,
 			       .blocked_threads = w->agent.blocked_at_start };
 	enum hook_family family;
@@ -226,7 +227,7 @@ static void ready_say(struct watch *w)
 
 static void summary_say(struct watch *w)
 {
-	struct pair counts[ALERT_KINDS], losses[16], figures[16];
+	struct pair counts[ALERT_KINDS], places[16], losses[16], figures[16];
 	struct alert alert = { .kind = ALERT_SUMMARY,
 			       .severity = SEVERITY_INFO,
 			       .time_ns = host_now(),
@@ -234,8 +235,8 @@ static void summary_say(struct watch *w)
 			       .losses = losses,
 			       .figures = figures };
 	uint64_t kernel[LOSSES], recursion;
+	size_t n_places, n = 0, i;
 	enum alert_kind kind;
-	size_t n = 0;
 
 	for (kind = 0; kind < ALERT_KINDS; kind++) {
 		if (w->agent.stream.said[kind])
@@ -244,7 +245,11 @@ static void summary_say(struct watch *w)
 								  NULL };
 	}
 	hooks_losses(w->agent.hooks, kernel, &recursion);
-	alert.n_losses = losses_collect(w, losses);
+	n_places = losses_collect(w, places);
+	for (i = 0; i < n_places; i++) {
+		if (places[i].count)
+			losses[alert.n_losses++] = places[i];
+	}
 	figures[n++] = (struct pair){ "signals_folded", signals_folded(w->agent.signals), NULL };
 	figures[n++] = (struct pair){ "orphans_open", model_orphans(&w->agent.model), NULL };
 	figures[n++] = (struct pair){ "dead_threads_known", w->agent.model.n_dead, NULL };
@@ -256,7 +261,7 @@ static void summary_say(struct watch *w)
 	figures[n++] = (struct pair){ "locks_ambiguous", w->agent.unsaid.ambiguous, NULL };
 	figures[n++] = (struct pair){ "locks_unread", w->agent.unsaid.unread, NULL };
 	alert.n_figures = n;
-	alert.run_time_s = (host_now() - w->agent.started_ns) / 1e9;
+	alert.run_time_s = (alert.time_ns - w->ready_ns) / 1e9;
 	stream_say(&w->agent.stream, &alert);
 }
 
@@ -549,8 +554,7 @@ static int watch_start(struct watch *w, const struct options *options)
 	agent->options = options;
 	agent->run.cmdline = options->cmdline;
 	agent->tick_ns = 1000000000ull / sysconf(_SC_CLK_TCK);
-	agent->started_ns = host_now();
-	agent->started_boot_ns = agent->started_ns + host_boottime_offset();
+	agent->started_boot_ns = host_now() + host_boottime_offset();
 	agent->stream.options = options;
 	agent->stream.run = &agent->run;
 	model_init(&agent->model, DEAD_LIMIT);
@@ -592,13 +596,14 @@ int watch_run(const struct options *options)
 	if (!error)
 		error = first_look(&w);
 	if (!error) {
+		w.ready_ns = host_now();
 		ready_say(&w);
 		watched_check(&w);
-		w.loss_due_ns = host_now() + LOSS_NS;
-		w.noise_said_ns = host_now();
-		w.noise_due_ns = w.noise_said_ns + options->noise_interval_s * 1e9;
+		w.loss_due_ns = w.ready_ns + LOSS_NS;
+		w.noise_said_ns = w.ready_ns;
+		w.noise_due_ns = w.ready_ns + options->noise_interval_s * 1e9;
 		if (options->duration_s > 0)
-			w.end_ns = host_now() + options->duration_s * 1e9;
+			w.end_ns = w.ready_ns + options->duration_s * 1e9;
 		error = loop_run(&w);
 		if (!error)
 			error = loop_settle(&w);

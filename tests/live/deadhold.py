@@ -372,7 +372,7 @@ class Agent:
             raise AssertionError(f"the last line is no summary{self.said()}")
         if not self.allow_loss:
             lost = [a for a in self.alerts if a["kind"] == "loss"]
-            lost += [a for a in self.alerts[-1:] if any(a["losses"].values())]
+            lost += [a for a in self.alerts[-1:] if a["losses"]]
             if lost:
                 raise AssertionError(f"something was lost: {json.dumps(lost)}{self.said()}")
         return self.alerts

@@ -466,10 +466,10 @@ def test_slow_reader(run, pair):
     losses = rest[-1]["losses"]
     print(f"sent {count}, said {said}, lost {losses}")
     # Only lines about the target are printed; the ring is everybody's on this host.
-    if not losses["signals"]:
+    if "signals" not in losses:
         assert said + lost_signals(rest) == count
-    assert said + losses["output"] <= count
-    assert said == count or losses["output"]
+    assert said + losses.get("output", 0) <= count
+    assert said == count or "output" in losses
 
 
 def test_nobody_reads(run, pair):

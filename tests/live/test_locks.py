@@ -4,12 +4,14 @@ is said. Numbers in parentheses are those of the list that this project began wi
 
 import os
 import pathlib
+import re
 import signal
 import struct
 
 import pytest
 
 from deadhold import between, matching
+from signals import RawAgent
 from steps import (
     ABSENT,
     ANY,
@@ -840,6 +842,54 @@ def test_orphan_older_than_the_agent(start_agent, start_steps, kind, waiter_is):
             stuck(b, held, unseen(owner), "unknown", wait),
         ],
     )
+
+
+MANY = 40  # more than one request for memory asks for, and more than text lists
+
+
+def start_many(start_steps, step):
+    """MANY threads that wait for a lock whose owner died: the workload, the owner, the waiters."""
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    waiters = [w.blocks(f"w{n:02} {step}") for n in range(MANY)]
+    w.dies("owner return")
+    return w, owner, waiters
+
+
+@pytest.mark.parametrize("step, wait, severity", [
+    ("lock A", {"since": ABSENT}, "critical"),
+    ("timed A 3600", {**BITSET, "since": ABSENT, "timeout_ns": ANY}, "warning"),
+])
+def test_many_waiters_older_than_the_agent(start_agent, start_steps, step, wait, severity):
+    """One alert about the lock, and one about each waiter."""
+    w, owner, waiters = start_many(start_steps, step)
+    agent = start_agent()
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"], count=MANY)
+    agent.wait_sweeps(2)
+    held = lock(owner, proof="waiter")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], {"reason": "unknown"}, [waiter(b, **wait) for b in waiters],
+                     thread=unseen(owner), severity=severity),
+            any_order([stuck(b, held, unseen(owner), "unknown", wait, severity=severity)
+                       for b in waiters]),
+        ],
+    )
+
+
+def test_many_waiters_in_text(start_steps):
+    """Eight are listed and said, the others counted; one that comes later is said."""
+    w, owner, _ = start_many(start_steps, "lock A")
+    with RawAgent("-p", owner["pid"], options=()) as agent:
+        agent.wait_line(rf"and {MANY - 8} more waiters: --json lists all")
+        late = w.blocks("late lock A")
+        agent.wait_line(rf"orphan-wait .*\blate\[{late['tid']}\]")
+        agent.stop()
+    text = b"".join(agent.lines).decode()
+    assert len(re.findall(r"^  stuck w\d\d ", text.partition(" CRITICAL orphan-wait ")[0], re.M)) == 8, text
+    assert text.count(" CRITICAL orphan-wait ") == 8 + 1, text
 
 
 def test_owner_dies_after_the_agent_came_waiter_is_older(start_agent, start_steps):

@@ -640,7 +640,66 @@ static void test_robust(void **state)
 	assert_message(alert, "web[4700] worker-3[4712] died holding 2 locks");
 	assert_detail(alert, "lock 0x55d0c2f050e0: recursive mutex, held 3 times, proof waiter,\n"
 			     "        /usr/bin/web+0x40e0 (queue_lock)");
+}
+
+/* Of several locks each waiter's line says which: what one of them is says nothing of the others. */
+static void test_stuck_on_which(void **state)
+{
+	struct lock_info locks[] = { queue_lock, queue_lock };
+	struct waiter_info waiters[] = { http_waits, http_waits };
+	struct alert alert = sample_orphan();
+
+	(void)state;
+	locks[1].address = 0x1000;
+	locks[1].robust = true;
+	waiters[1].thread.tid = waiters[1].thread.ns_tid = 4714;
+	waiters[1].lock = 1;
+	alert.locks = locks;
+	alert.waiters = waiters;
+	alert.n_waiters = 2;
 	assert_detail(alert, "stuck http-2 (tid 4713): waits for ever, for 2.1 s already");
+
+	alert.n_locks = 2;
+	assert_detail(alert,
+		      "stuck http-2 (tid 4713) on lock 0x55d0c2f050e0: waits for ever, for 2.1 s\n"
+		      "        already");
+	assert_detail(
+		alert,
+		"waiting http-2 (tid 4714) on lock 0x1000: waits without a timeout, for 2.1 s\n"
+		"        already");
+	locks[0].address = 0;
+	assert_detail(alert, "stuck http-2 (tid 4713): waits for ever, for 2.1 s already");
+}
+
+static void test_many_waiters(void **state)
+{
+	struct waiter_info waiters[300];
+	struct alert alert = sample_orphan();
+	char last[128];
+	json_t *json;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(waiters); i++) {
+		waiters[i] = http_waits;
+		waiters[i].thread.tid = waiters[i].thread.ns_tid = 5000 + (int)i;
+	}
+	alert.waiters = waiters;
+	alert.n_waiters = TEXT_WAITERS;
+	assert_no_detail(alert, "more waiter");
+	snprintf(last, sizeof(last), "stuck http-2 (tid %d): waits for ever, for 2.1 s already",
+		 4999 + TEXT_WAITERS);
+	assert_detail(alert, last);
+	alert.n_waiters++;
+	assert_detail(alert, last);
+	assert_detail(alert, "and 1 more waiter: --json lists all");
+	alert.n_waiters = ARRAY_SIZE(waiters);
+	assert_detail(alert, "and 292 more waiters: --json lists all");
+	snprintf(last, sizeof(last), "(tid %d)", 5000 + TEXT_WAITERS);
+	assert_no_detail(alert, last);
+
+	json = json_of(alert);
+	assert_int_equal(json_array_size(member(json, "waiters")), ARRAY_SIZE(waiters));
+	json_decref(json);
 }
 
 static void test_where_the_lock_is(void **state)
@@ -1098,7 +1157,14 @@ static void test_absent_in_the_run(void **state)
 
 	(void)state;
 	noise.process = (struct process_info){ .uid = -1 };
+	noise.interval_s = 60.000271;
 	assert_message(noise, "1843 SIGURG in 60 s: normal, folded");
+	noise.interval_s = 3600.4;
+	assert_message(noise, "1843 SIGURG in 3600 s: normal, folded");
+	noise.interval_s = 1.52;
+	assert_message(noise, "1843 SIGURG in 1.5 s: normal, folded");
+	noise.interval_s = 9.99;
+	assert_message(noise, "1843 SIGURG in 10 s: normal, folded");
 	json = json_of(noise);
 	assert_own_members(json, "signal count interval_s");
 	json_decref(json);
@@ -1407,6 +1473,8 @@ int main(void)
 		cmocka_unit_test(test_fork),
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_robust),
+		cmocka_unit_test(test_stuck_on_which),
+		cmocka_unit_test(test_many_waiters),
 		cmocka_unit_test(test_where_the_lock_is),
 		cmocka_unit_test(test_waiter_of_another_process),
 		cmocka_unit_test(test_cleared),

@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Which alerts the filters let through. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "stream.h"
+
+static bool wants(const struct options *options, const struct alert *alert)
+{
+	struct stream stream = { .options = options };
+
+	return stream_wants(&stream, alert);
+}
+
+static void by_kind(void **state)
+{
+	struct options options = { .kinds = 1u << ALERT_ORPHAN_WAIT };
+	struct alert alert = { .kind = ALERT_ORPHAN_WAIT };
+
+	(void)state;
+	assert_true(wants(&options, &alert));
+	alert.kind = ALERT_LOCK_ORPHANED;
+	assert_false(wants(&options, &alert));
+	alert.kind = ALERT_LOSS; /* no filter hides what the agent says of itself */
+	assert_true(wants(&options, &alert));
+}
+
+static void by_id(void **state)
+{
+	struct options options = { .pids = { 1, { 10 } } };
+	struct alert alert = { .kind = ALERT_ORPHAN_WAIT, .process.pid = 10, .thread.tid = 11 };
+
+	(void)state;
+	assert_true(wants(&options, &alert));
+	options.tids = (struct id_list){ 1, { 12 } };
+	assert_false(wants(&options, &alert));
+	alert.thread.tid = 12;
+	assert_true(wants(&options, &alert));
+	alert.process.pid = 20;
+	assert_false(wants(&options, &alert));
+}
+
+/* What text says in another place: noise in the summary, the many waiters of a lock with the lock. */
+static void left_out_of_text(void **state)
+{
+	struct options text = { .output = OUTPUT_TEXT }, json = { .output = OUTPUT_JSON };
+	struct alert alert = { .kind = ALERT_NOISE };
+
+	(void)state;
+	assert_false(wants(&text, &alert));
+	assert_true(wants(&json, &alert));
+	alert = (struct alert){ .kind = ALERT_ORPHAN_WAIT };
+	assert_true(wants(&text, &alert));
+	alert.counted = true;
+	assert_false(wants(&text, &alert));
+	assert_true(wants(&json, &alert));
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(by_kind),
+		cmocka_unit_test(by_id),
+		cmocka_unit_test(left_out_of_text),
+	};
+
+	return cmocka_run_group_tests_name("stream", tests, NULL, NULL);
+}
