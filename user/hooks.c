@@ -90,8 +90,9 @@ const struct rung *hooks_ladder(size_t *n)
 const char *hook_family_name(enum hook_family family)
 {
 	static const char *const names[HOOK_FAMILIES] = {
-		[HOOK_FUTEX] = "futex",	  [HOOK_EXIT] = "exit",	      [HOOK_SIGNAL] = "signal",
-		[HOOK_FAILED] = "failed", [HOOK_PROCESS] = "process",
+		[HOOK_FUTEX] = "futex",	    [HOOK_EXIT] = "exit",
+		[HOOK_SIGNAL] = "signal",   [HOOK_FAILED] = "failed-sends",
+		[HOOK_PROCESS] = "process",
 	};
 
 	return family < HOOK_FAMILIES ? names[family] : NULL;

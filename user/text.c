@@ -244,15 +244,42 @@ static void detail_process(FILE *out, const struct process_info *process, const 
 		detail(out, "%s was started as %s", comm, ESCAPE(cmdline, process->cmdline));
 }
 
+/* Keeps it on one line. */
+static void glue(char *words)
+{
+	for (; *words; words++)
+		if (*words == ' ')
+			*words = GLUE[0];
+}
+
+/* hooks: futex switch, exit tracepoint */
+static void detail_pairs(FILE *out, const char *label, const struct pair *pairs, size_t n)
+{
+	char line[LINE_BYTES];
+	size_t used = (size_t)snprintf(line, sizeof(line), "%s:", label);
+
+	for (size_t i = 0; i < n && used < sizeof(line); i++) {
+		const char *comma = i + 1 < n ? "," : "";
+		char value[ESCAPED_BYTES(DETAIL_BYTES)];
+		int more;
+
+		if (pairs[i].word)
+			glue(ESCAPE(value, pairs[i].word));
+		else
+			snprintf(value, sizeof(value), "%" PRIu64, pairs[i].count);
+		more = snprintf(line + used, sizeof(line) - used, " %s" GLUE "%s%s", pairs[i].name,
+				value, comma);
+		used += (size_t)more;
+	}
+	if (n)
+		print_wrapped(out, line);
+}
+
 static void details_ready(FILE *out, const struct alert *alert, const struct run *run)
 {
-	char word[ESCAPED_BYTES(DETAIL_BYTES)];
-
 	(void)run;
 	detail(out, "deadhold %s on Linux %s", alert->version, alert->kernel);
-	for (size_t i = 0; i < alert->n_hooks; i++)
-		detail(out, "hook %s: %s", alert->hooks[i].name,
-		       alert->hooks[i].word ? ESCAPE(word, alert->hooks[i].word) : "unknown");
+	detail_pairs(out, "hooks", alert->hooks, alert->n_hooks);
 	detail(out, "looked at %" PRIu64 " thread%s that already waited on a futex",
 	       alert->blocked_threads, plural(alert->blocked_threads));
 }
@@ -393,29 +420,6 @@ static void details_noise(FILE *out, const struct alert *alert, const struct run
 	if (meaning)
 		detail(out, "signal %d %s (%s)", signal->number, signal_label(&alert->signal, name),
 		       meaning);
-}
-
-/* lost: ring-buffer 12, reader-deadline 2 */
-static void detail_pairs(FILE *out, const char *label, const struct pair *pairs, size_t n)
-{
-	char line[LINE_BYTES];
-	size_t used = (size_t)snprintf(line, sizeof(line), "%s:", label);
-
-	for (size_t i = 0; i < n && used < sizeof(line); i++) {
-		const char *comma = i + 1 < n ? "," : "";
-		char value[ESCAPED_BYTES(DETAIL_BYTES)];
-		int more;
-
-		if (pairs[i].word)
-			ESCAPE(value, pairs[i].word);
-		else
-			snprintf(value, sizeof(value), "%" PRIu64, pairs[i].count);
-		more = snprintf(line + used, sizeof(line) - used, " %s" GLUE "%s%s", pairs[i].name,
-				value, comma);
-		used += (size_t)more;
-	}
-	if (n)
-		print_wrapped(out, line);
 }
 
 static void details_loss(FILE *out, const struct alert *alert, const struct run *run)

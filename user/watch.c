@@ -214,7 +214,8 @@ static void ready_say(struct watch *w)
 	for (family = 0; family < HOOK_FAMILIES; family++) {
 		rung = hooks_rung(w->agent.hooks, family);
 		hooks[alert.n_hooks++] = (struct pair){ hook_family_name(family), 0,
-							rung ? rung->name : "none: without -x" };
+							rung ? rung->name
+							     : "none: not asked for (-x)" };
 		if (rung && rung->tax && !w->agent.options->quiet)
 			fprintf(stderr, "deadhold: hook %s (%s) %s\n", rung->name, rung->where,
 				rung->tax);

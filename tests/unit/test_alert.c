@@ -168,7 +168,7 @@ static struct alert sample_kill(int number, bool fatal)
 static const struct pair hooks[] = {
 	{ .name = "futex", .word = "switch" },
 	{ .name = "exit", .word = "fentry" },
-	{ .name = "failed", .word = "none: not asked for" },
+	{ .name = "failed-sends", .word = "none: not asked for (-x)" },
 };
 static const struct pair losses[] = { { "ring-buffer", 12, NULL }, { "reader-deadline", 2, NULL } };
 static const struct pair counts[] = {
@@ -408,9 +408,7 @@ static void test_text_of_the_run(void **state)
 	assert_text(sample_ready(),
 		    "13:03:11.482 info ready watching: nothing from here on is missed\n"
 		    "  deadhold 0.1.0 on Linux 6.1.0-30-cloud-amd64\n"
-		    "  hook futex: switch\n"
-		    "  hook exit: fentry\n"
-		    "  hook failed: none: not asked for\n"
+		    "  hooks: futex switch, exit fentry, failed-sends none: not asked for (-x)\n"
 		    "  looked at 212 threads that already waited on a futex\n");
 	assert_text(sample_noise(),
 		    "13:03:11.482 info noise web[4700] got 1843 SIGURG in 60 s: normal, folded\n"
@@ -1057,7 +1055,7 @@ static void test_json_of_the_run(void **state)
 	assert_json_string(json, "version", "0.1.0");
 	assert_json_string(json, "kernel", "6.1.0-30-cloud-amd64");
 	assert_json_string(json, "hooks.futex", "switch");
-	assert_json_string(json, "hooks.failed", "none: not asked for");
+	assert_json_string(json, "hooks.failed-sends", "none: not asked for (-x)");
 	assert_json_number(json, "blocked_threads", 212);
 	json_decref(json);
 
