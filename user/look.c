@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -327,6 +328,25 @@ static enum lock_libc look_libc(const struct task *task, uint32_t libcs)
 	return symbols ? symbols_libc(symbols) : LIBC_UNKNOWN;
 }
 
+/*
+ * The user's name by this host's own list; the C library's other sources can't be had in a static
+ * program, and may ask the network.
+ */
+static void look_user(struct process_info *process)
+{
+	FILE *passwd = fopen("/etc/passwd", "re");
+	struct passwd *entry;
+
+	while (passwd && (entry = fgetpwent(passwd))) {
+		if ((int64_t)entry->pw_uid != process->uid)
+			continue;
+		snprintf(process->user, sizeof(process->user), "%s", entry->pw_name);
+		break;
+	}
+	if (passwd)
+		fclose(passwd);
+}
+
 static void look_status(const struct task *task, struct process_info *process)
 {
 	struct proc_status status;
@@ -337,6 +357,7 @@ static void look_status(const struct task *task, struct process_info *process)
 		return;
 	process->uid = status.uid;
 	process->ns_pid = status.ns_tgid;
+	look_user(process);
 }
 
 /* What needs no right to the process's memory comes first. */

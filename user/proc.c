@@ -360,6 +360,56 @@ int proc_cgroup_parse(const char *text, size_t len, char *path, size_t size)
 	return best ? 0 : -EINVAL;
 }
 
+#define CONTAINER_ID_LEN 64
+
+static bool part_ends(const char *part, size_t len, const char *with)
+{
+	size_t n = strlen(with);
+
+	return len > n && !memcmp(part + len - n, with, n);
+}
+
+/* Where a container's id begins in this part of a path; NULL: there is none. */
+static const char *part_container(const char *part, size_t len)
+{
+	const char *id;
+
+	if (part_ends(part, len, ".scope"))
+		len -= strlen(".scope");
+	if (len < CONTAINER_ID_LEN)
+		return NULL;
+	id = part + len - CONTAINER_ID_LEN;
+	if (strspn(id, "0123456789abcdef") < CONTAINER_ID_LEN || (id > part && id[-1] != '-'))
+		return NULL;
+	return id;
+}
+
+void proc_cgroup_unit(const char *path, char *unit, size_t size)
+{
+	unit[0] = '\0';
+	while (*(path += strspn(path, "/"))) {
+		size_t len = strcspn(path, "/");
+
+		if ((part_ends(path, len, ".service") || part_ends(path, len, ".scope")) &&
+		    !part_container(path, len))
+			text_copy(unit, size, path, len);
+		path += len;
+	}
+}
+
+void proc_cgroup_container(const char *path, char *id, size_t size)
+{
+	id[0] = '\0';
+	while (*(path += strspn(path, "/"))) {
+		size_t len = strcspn(path, "/");
+		const char *found = part_container(path, len);
+
+		if (found)
+			text_copy(id, size, found, CONTAINER_ID_LEN);
+		path += len;
+	}
+}
+
 void proc_cmdline_parse(const char *text, size_t len, char *cmdline, size_t size)
 {
 	if (len >= size)

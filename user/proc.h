@@ -91,6 +91,15 @@ enum lock_libc proc_path_libc(const char *path, size_t len);
  */
 int proc_cgroup_parse(const char *text, size_t len, char *path, size_t size);
 
+/*
+ * What the parts of a cgroup's path say: the systemd unit, which is the last part that ends in .service
+ * or .scope and is no container's; and the container, whose 64 hexadecimal digits stand alone in a part
+ * or between its "-" and its end or ".scope" (Docker, containerd, CRI-O, Podman). Empty where no part
+ * says so.
+ */
+void proc_cgroup_unit(const char *path, char *unit, size_t size);
+void proc_cgroup_container(const char *path, char *id, size_t size);
+
 /* /proc/PID/cmdline: NULs become spaces, those at the end are dropped; cut to size, terminated. */
 void proc_cmdline_parse(const char *text, size_t len, char *cmdline, size_t size);
 

@@ -5,6 +5,7 @@
 
 #include <uthash.h>
 
+#include "proc.h"
 #include "processes.h"
 
 #define PROCESSES_LIMIT 512
@@ -13,8 +14,8 @@ struct known {
 	struct proc_key key;
 	bool ready;
 	enum lock_libc libc;
-	char *exe, *cgroup, *cmdline; /* NULL: unknown */
-	UT_hash_handle hh;	      /* in order of insertion: the oldest goes first */
+	char *exe, *cgroup, *cmdline, *user; /* NULL: unknown */
+	UT_hash_handle hh;		     /* in order of insertion: the oldest goes first */
 };
 
 struct processes {
@@ -52,6 +53,7 @@ static void known_free(struct processes *processes, struct known *known)
 	free(known->exe);
 	free(known->cgroup);
 	free(known->cmdline);
+	free(known->user);
 	free(known);
 }
 
@@ -102,6 +104,7 @@ static void known_learn(struct known *known, const struct look_answer *answer)
 	known->exe = text_keep(known->exe, answer->process.exe);
 	known->cgroup = text_keep(known->cgroup, answer->process.cgroup);
 	known->cmdline = text_keep(known->cmdline, answer->process.cmdline);
+	known->user = text_keep(known->user, answer->process.user);
 }
 
 static void question_answered(void *context, const struct look *look,
@@ -176,5 +179,9 @@ enum lock_libc processes_fill(const struct processes *processes, const struct pr
 	text_fill(process->exe, sizeof(process->exe), known->exe);
 	text_fill(process->cgroup, sizeof(process->cgroup), known->cgroup);
 	text_fill(process->cmdline, sizeof(process->cmdline), known->cmdline);
+	text_fill(process->user, sizeof(process->user), known->user);
+	proc_cgroup_unit(process->cgroup, process->unit, sizeof(process->unit));
+	proc_cgroup_container(process->cgroup, process->container_id,
+			      sizeof(process->container_id));
 	return known->libc;
 }

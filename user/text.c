@@ -394,7 +394,8 @@ static void details_signal(FILE *out, const struct alert *alert, const struct ru
 		detail(out, "stops the whole process until SIGCONT");
 	detail_signal(out, alert);
 	detail_party(out, "sender", &alert->sender_process, &alert->sender_thread);
-	detail_process(out, &alert->sender_process, run);
+	if (alert->sender_process.pid != alert->process.pid)
+		detail_process(out, &alert->sender_process, run);
 	detail_party(out, "target", &alert->process, &alert->thread);
 	detail_process(out, &alert->process, run);
 }

@@ -119,12 +119,15 @@ const char *thread_in_full(const struct process_info *process, const struct thre
 
 const char *process_in_full(const struct process_info *process, char out[WHO_BYTES])
 {
-	char number[NUMBERS_BYTES], comm[ESCAPED_BYTES(NAME_BYTES)], uid[NUMBERS_BYTES] = "";
+	char number[NUMBERS_BYTES], comm[ESCAPED_BYTES(NAME_BYTES)];
+	char user[ESCAPED_BYTES(USER_BYTES) + NUMBERS_BYTES] = "", name[ESCAPED_BYTES(USER_BYTES)];
 
-	if (process->uid >= 0)
-		snprintf(uid, sizeof(uid), ", uid %" PRId64, process->uid);
+	if (process->user[0])
+		snprintf(user, sizeof(user), ", user %s", ESCAPE(name, process->user));
+	else if (process->uid >= 0)
+		snprintf(user, sizeof(user), ", uid %" PRId64, process->uid);
 	snprintf(out, WHO_BYTES, "%s (pid %s%s)",
 		 process->comm[0] ? ESCAPE(comm, process->comm) : "process",
-		 number_in_full(process->pid, process->ns_pid, number), uid);
+		 number_in_full(process->pid, process->ns_pid, number), user);
 	return out;
 }

@@ -461,7 +461,7 @@ static void test_text_of_signals(void **state)
 		    "  fatal: ends the whole process, unless it is blocked or handled first\n"
 		    "  signal 15 SIGTERM (termination request) by tgkill, SI_TKILL: queued\n"
 		    "  sender main thread (tid 4100) of bash (pid 4100, uid 0)\n"
-		    "  target worker-3 (tid 4712) of web (pid 4700, uid 1000)\n"
+		    "  target worker-3 (tid 4712) of web (pid 4700, user www)\n"
 		    "  web runs in unit web.service\n");
 	assert_text(
 		sample_kill(SIGUSR1, false),
@@ -469,7 +469,7 @@ static void test_text_of_signals(void **state)
 		"  whole process: kill gives SIGUSR1 to all of web[4700], not to one thread of it\n"
 		"  signal 10 SIGUSR1 (the program's own, 1) by kill, SI_USER: queued\n"
 		"  sender main thread (tid 4100) of bash (pid 4100, uid 0)\n"
-		"  target worker-3 (tid 4712) of web (pid 4700, uid 1000)\n"
+		"  target worker-3 (tid 4712) of web (pid 4700, user www)\n"
 		"  web runs in unit web.service\n");
 }
 
@@ -772,7 +772,7 @@ static void test_senders(void **state)
 	alert.sender_process = web;
 	alert.sender_thread = http;
 	assert_message(alert, "web[4700]: SIGUSR1 to its own thread 4712");
-	assert_detail(alert, "sender http-2 (tid 4713) of web (pid 4700, uid 1000)");
+	assert_detail(alert, "sender http-2 (tid 4713) of web (pid 4700, user www)");
 
 	alert.sender_process = (struct process_info){ .uid = -1 };
 	alert.sender_thread = (struct thread_info){ 0 };

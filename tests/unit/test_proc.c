@@ -385,6 +385,45 @@ static void cgroup_forms(void **state)
 	assert_string_equal(path, "/12");
 }
 
+#define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+
+static void cgroup_names(void **state)
+{
+	static const struct {
+		const char *path, *unit, *container;
+	} rows[] = {
+		{ "/", "", "" },
+		{ "", "", "" },
+		{ "/system.slice/db.service", "db.service", "" },
+		{ "/user.slice/user-0.slice/user@0.service/app.slice/x.service/sub", "x.service",
+		  "" },
+		{ "/user.slice/session-3.scope", "session-3.scope", "" },
+		{ "/.service/.scope", "", "" },
+		{ "/system.slice/docker-" HEX64 ".scope", "", HEX64 },
+		{ "/docker/" HEX64, "", HEX64 },
+		{ "/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:x",
+		  "containerd.service", "" },
+		{ "/kubepods.slice/kubepods-pod1.slice/cri-containerd-" HEX64 ".scope/init", "",
+		  HEX64 },
+		{ "/machine.slice/libpod-" HEX64 ".scope/container", "", HEX64 },
+		{ "/docker/0" HEX64, "", "" },
+		{ "/docker/" HEX64 "0x", "", "" },
+		{ "/docker/A" HEX64, "", "" },
+	};
+	char unit[32], container[65];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		char *copy = exact(rows[i].path, strlen(rows[i].path) + 1);
+
+		proc_cgroup_unit(copy, unit, sizeof(unit));
+		proc_cgroup_container(copy, container, sizeof(container));
+		assert_string_equal(unit, rows[i].unit);
+		assert_string_equal(container, rows[i].container);
+		free(copy);
+	}
+}
+
 static void cmdline_forms(void **state)
 {
 	char line[8];
@@ -461,16 +500,16 @@ static void anything_goes(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(stat_plain),	  cmocka_unit_test(stat_hostile_comm),
-		cmocka_unit_test(stat_long_comm), cmocka_unit_test(stat_cut),
-		cmocka_unit_test(stat_refused),	  cmocka_unit_test(stat_ended),
-		cmocka_unit_test(status_plain),	  cmocka_unit_test(status_missing),
-		cmocka_unit_test(status_hostile), cmocka_unit_test(mapping_plain),
-		cmocka_unit_test(mapping_forms),  cmocka_unit_test(mapping_refused),
-		cmocka_unit_test(path_cut),	  cmocka_unit_test(path_deleted),
-		cmocka_unit_test(path_libc),	  cmocka_unit_test(cgroup_forms),
-		cmocka_unit_test(cmdline_forms),  cmocka_unit_test(namespace_forms),
-		cmocka_unit_test(anything_goes),
+		cmocka_unit_test(stat_plain),	   cmocka_unit_test(stat_hostile_comm),
+		cmocka_unit_test(stat_long_comm),  cmocka_unit_test(stat_cut),
+		cmocka_unit_test(stat_refused),	   cmocka_unit_test(stat_ended),
+		cmocka_unit_test(status_plain),	   cmocka_unit_test(status_missing),
+		cmocka_unit_test(status_hostile),  cmocka_unit_test(mapping_plain),
+		cmocka_unit_test(mapping_forms),   cmocka_unit_test(mapping_refused),
+		cmocka_unit_test(path_cut),	   cmocka_unit_test(path_deleted),
+		cmocka_unit_test(path_libc),	   cmocka_unit_test(cgroup_forms),
+		cmocka_unit_test(cgroup_names),	   cmocka_unit_test(cmdline_forms),
+		cmocka_unit_test(namespace_forms), cmocka_unit_test(anything_goes),
 	};
 
 	return cmocka_run_group_tests_name("proc", tests, NULL, NULL);
