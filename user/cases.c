@@ -438,11 +438,11 @@ static void waits_say(struct orphan_case *c)
 		const struct task_row *row = &c->stuck[i].row;
 		const struct found *found = &c->found[c->stuck[i].lock];
 		struct orphan *orphan = found_orphan(c, found);
+		struct waiter_key waiter = { row->task.tid, row->task.start_ns };
 		struct lock_info lock;
 		struct alert alert = { .kind = ALERT_ORPHAN_WAIT, .n_locks = 1, .locks = &lock };
 
-		if (!orphan || !stuck_sayable(&c->stuck[i]) ||
-		    !model_waiter_new(orphan, row->task.tid, row->task.start_ns))
+		if (!orphan || !stuck_sayable(&c->stuck[i]) || !model_waiter_new(orphan, &waiter))
 			continue;
 		lock = orphan->lock;
 		if (c->stuck[i].address) { /* the same object, at this process's address */

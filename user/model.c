@@ -172,25 +172,24 @@ size_t model_orphans(const struct model *model)
 	return HASH_COUNT(model->orphans);
 }
 
-bool model_waiter_said(const struct orphan *orphan, int32_t tid, uint64_t start_ns)
+bool model_waiter_said(const struct orphan *orphan, const struct waiter_key *waiter)
 {
-	struct said_key key = { .tid = tid, .start_ns = start_ns };
 	struct said *said;
 
-	HASH_FIND(hh, orphan->said, &key, sizeof(key), said);
+	HASH_FIND(hh, orphan->said, waiter, sizeof(*waiter), said);
 	return said;
 }
 
-bool model_waiter_new(struct orphan *orphan, int32_t tid, uint64_t start_ns)
+bool model_waiter_new(struct orphan *orphan, const struct waiter_key *waiter)
 {
 	struct said *said;
 
-	if (model_waiter_said(orphan, tid, start_ns))
+	if (model_waiter_said(orphan, waiter))
 		return false;
-	said = malloc(sizeof(*said));
+	said = calloc(1, sizeof(*said));
 	if (said) { /* without memory it may be said twice: better than never */
-		said->key = (struct said_key){ .tid = tid, .start_ns = start_ns };
-		HASH_ADD(hh, orphan->said, key, sizeof(said->key), said);
+		said->waiter = *waiter;
+		HASH_ADD(hh, orphan->said, waiter, sizeof(said->waiter), said);
 	}
 	return true;
 }

@@ -25,14 +25,14 @@ struct dead {
 	struct dead *sibling_prev, *sibling; /* of the same process */
 };
 
-/* A stuck thread that was reported. */
-struct said_key {
+struct waiter_key {
 	uint64_t tid;
 	uint64_t start_ns;
 };
 
+/* A stuck thread that was reported. */
 struct said {
-	struct said_key key;
+	struct waiter_key waiter;
 	UT_hash_handle hh;
 };
 
@@ -106,9 +106,9 @@ struct orphan *model_orphan_open(struct model *model, const struct orphan *orpha
 void model_orphan_close(struct model *model, struct orphan *orphan);
 
 /* Was this stuck thread reported for this orphan? */
-bool model_waiter_said(const struct orphan *orphan, int32_t tid, uint64_t start_ns);
+bool model_waiter_said(const struct orphan *orphan, const struct waiter_key *waiter);
 /* The same, and notes it if not. Returns whether it is new. */
-bool model_waiter_new(struct orphan *orphan, int32_t tid, uint64_t start_ns);
+bool model_waiter_new(struct orphan *orphan, const struct waiter_key *waiter);
 
 size_t model_orphans(const struct model *model);
 

@@ -5,16 +5,6 @@
 
 #include "suspects.h"
 
-/* One reading: this thread, in this very block, waits for a lock that names this owner. */
-struct suspect_key {
-	uint64_t start_ns; /* of the thread */
-	uint64_t switches;
-	uint64_t waits_on; /* futex word */
-	uint64_t word;	   /* of the lock */
-	uint32_t tid;
-	uint32_t owner;
-};
-
 struct suspect {
 	struct suspect_key key;
 	uint64_t pass;
@@ -27,19 +17,11 @@ static void suspect_remove(struct suspect **suspects, struct suspect *suspect)
 	free(suspect);
 }
 
-bool suspects_again(struct suspect **suspects, const struct stuck *stuck, uint64_t pass)
+bool suspects_again(struct suspect **suspects, const struct suspect_key *key, uint64_t pass)
 {
-	const struct suspect_key key = {
-		.start_ns = stuck->row->task.start_ns,
-		.switches = stuck->row->switches,
-		.waits_on = stuck->row->word,
-		.word = stuck->word,
-		.tid = stuck->row->task.tid,
-		.owner = stuck->state.owner,
-	};
 	struct suspect *suspect;
 
-	HASH_FIND(hh, *suspects, &key, sizeof(key), suspect);
+	HASH_FIND(hh, *suspects, key, sizeof(*key), suspect);
 	if (suspect) {
 		bool again = suspect->pass != pass;
 
@@ -49,7 +31,7 @@ bool suspects_again(struct suspect **suspects, const struct stuck *stuck, uint64
 	}
 	suspect = malloc(sizeof(*suspect));
 	if (suspect) { /* without memory the next pass is the first reading */
-		suspect->key = key;
+		suspect->key = *key;
 		suspect->pass = pass;
 		HASH_ADD(hh, *suspects, key, sizeof(suspect->key), suspect);
 	}

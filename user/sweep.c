@@ -150,8 +150,9 @@ static bool stuck_is_said(const struct sweep *sweep, const struct stuck *stuck)
 			       .shared = stuck->shared };
 	struct orphan_key key = orphan_key(&place, stuck->state.owner);
 	struct orphan *orphan = model_orphan(&sweep->agent->model, &key);
+	struct waiter_key waiter = { task->tid, task->start_ns };
 
-	return orphan && model_waiter_said(orphan, task->tid, task->start_ns);
+	return orphan && model_waiter_said(orphan, &waiter);
 }
 
 static void stuck_add(struct sweep *sweep, struct stuck_list *list, const struct stuck *stuck)
@@ -224,7 +225,16 @@ static bool same_case(const struct stuck *a, const struct stuck *b)
 /* A first reading becomes a suspect, the second a case. */
 static void stuck_note(struct sweep *sweep, struct stuck *stuck)
 {
-	if (!suspects_again(&sweep->suspects, stuck, sweep->pass)) {
+	const struct suspect_key key = {
+		.start_ns = stuck->row->task.start_ns,
+		.switches = stuck->row->switches,
+		.waits_on = stuck->row->word,
+		.word = stuck->word,
+		.tid = stuck->row->task.tid,
+		.owner = stuck->state.owner,
+	};
+
+	if (!suspects_again(&sweep->suspects, &key, sweep->pass)) {
 		sweep->fresh = true;
 		return;
 	}

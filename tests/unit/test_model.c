@@ -180,18 +180,19 @@ static void orphans_are_told_by_place_and_owner(void **state)
 
 static void each_waiter_is_new_once(void **state)
 {
+	const struct waiter_key first = { 20, 1 }, same_number = { 20, 2 }, other = { 21, 1 };
 	struct orphan template = { .id = "r:o1" }, *orphan;
 	struct model model;
 
 	(void)state;
 	model_init(&model, 1);
 	orphan = model_orphan_open(&model, &template);
-	assert_false(model_waiter_said(orphan, 20, 1));
-	assert_true(model_waiter_new(orphan, 20, 1));
-	assert_true(model_waiter_said(orphan, 20, 1));
-	assert_false(model_waiter_new(orphan, 20, 1));
-	assert_true(model_waiter_new(orphan, 20, 2)); /* another thread of that number */
-	assert_true(model_waiter_new(orphan, 21, 1));
+	assert_false(model_waiter_said(orphan, &first));
+	assert_true(model_waiter_new(orphan, &first));
+	assert_true(model_waiter_said(orphan, &first));
+	assert_false(model_waiter_new(orphan, &first));
+	assert_true(model_waiter_new(orphan, &same_number));
+	assert_true(model_waiter_new(orphan, &other));
 	model_clear(&model);
 }
 
