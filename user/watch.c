@@ -320,8 +320,12 @@ static uint64_t sooner(uint64_t a, uint64_t b)
 
 static int wait_ms(struct watch *w, uint64_t now)
 {
-	uint64_t due = sooner(w->loss_due_ns, w->noise_due_ns);
+	uint64_t due = w->noise_due_ns;
 
+	/* It is asked who it was: the answer wakes the loop, or the grace ends. */
+	if (due && due <= now)
+		due += NOISE_GRACE_NS;
+	due = sooner(due, w->loss_due_ns);
 	due = sooner(due, sweep_due(w->agent.sweep));
 	due = sooner(due, reader_due(w->agent.reader));
 	due = sooner(due, cases_due(w->agent.cases));

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The lock workload, step by step (lock_steps.c), and what the agent is expected to say of it."""
 
+import time
+
 from deadhold import (
     ABSENT,
     ANY,
     LOCK_KINDS,
+    TIMEOUT,
     Workload,
     address,
     any_order,
@@ -50,6 +53,12 @@ class Steps(Workload):
         """The words of a lock as they are now."""
         self.go(f"show {name}")
         return self.event("shown", step=f"show {name}")["words"]
+
+    def shows(self, condition, what, name="A"):
+        """Waits until condition(the words of a lock)."""
+        until = time.monotonic() + TIMEOUT
+        while not condition(words := self.show(name)):
+            assert time.monotonic() < until, f"not so: {what}; the words are {words}{self.said()}"
 
 
 # --- What is expected of an alert, from the events of a workload. --------------------------------
