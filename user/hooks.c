@@ -78,6 +78,7 @@ struct hooks {
 	char why_not[HOOK_FAMILIES][160];
 	hooks_event *event;
 	void *context;
+	int budget; /* records that this hooks_consume() may still take */
 	int n_cpus;
 };
 
@@ -357,7 +358,7 @@ static int ring_record(void *context, void *data, size_t size)
 
 	if (size >= sizeof(struct ev_head))
 		hooks->event(hooks->context, data, size);
-	return 0;
+	return --hooks->budget ? 0 : -EAGAIN; /* this record is consumed all the same */
 }
 
 static int family_attach(struct hooks *hooks, enum hook_family family, char *why, size_t why_bytes)
@@ -457,7 +458,11 @@ int hooks_fd(const struct hooks *hooks)
 
 int hooks_consume(struct hooks *hooks)
 {
-	return ring_buffer__consume(hooks->ring);
+	int n;
+
+	hooks->budget = HOOKS_CONSUME_LIMIT;
+	n = ring_buffer__consume(hooks->ring);
+	return n == -EAGAIN ? HOOKS_CONSUME_LIMIT : n;
 }
 
 /* Rows are written whole, but a read may end anywhere: the rest moves to the front. */

@@ -72,7 +72,11 @@ const struct rung *hooks_rung(const struct hooks *hooks, enum hook_family family
 /* Why a better rung was not taken; "" if the best one is in use. */
 const char *hooks_why_not(const struct hooks *hooks, enum hook_family family);
 
-/* The ring buffer: readable when records are there. consume returns how many, or -errno. */
+/*
+ * The ring buffer: readable when records are there. consume takes a limited number of them, so that a
+ * flood does not keep the agent from all else, and returns how many, or -errno.
+ */
+#define HOOKS_CONSUME_LIMIT 4096
 int hooks_fd(const struct hooks *hooks);
 int hooks_consume(struct hooks *hooks);
 

@@ -34,6 +34,7 @@ struct watch {
 	int reader_fd;
 	bool output_added, output_watched;
 	bool stop;
+	bool behind; /* the kernel has more records than one turn took */
 	bool shared_pending;
 	uint64_t ready_ns;
 	uint64_t end_ns; /* -d; 0: none */
@@ -399,6 +400,7 @@ static int loop_turn(struct watch *w, int timeout_ms)
 	n = hooks_consume(w->agent.hooks);
 	if (n < 0)
 		return n;
+	w->behind = n == HOOKS_CONSUME_LIMIT;
 	if (w->shared_pending)
 		hooks_snapshot(w->agent.hooks, 0, nothing_row, NULL); /* the walk itself does it */
 	w->shared_pending = false;
@@ -422,7 +424,7 @@ static int loop_run(struct watch *w)
 
 static bool settled(struct watch *w)
 {
-	return !cases_pending(w->agent.cases) && !signals_waiting(w->agent.signals) &&
+	return !w->behind && !cases_pending(w->agent.cases) && !signals_waiting(w->agent.signals) &&
 	       !reader_pending(w->agent.reader);
 }
 

@@ -933,9 +933,11 @@ class Scene:
             "kill-a2": (s, "kill", SIGUSR1, a, 2),
         }
         expected = {}
+        taken = collections.Counter()
         for name, (by, call, sig, to, thread) in steps.items():
             sent = by.send(call, sig, to, to=thread)
-            to.do(0, "handled", sig, 0)
+            taken[to.pid, sig] += 1  # or the next one could find it pending
+            to.do(0, "handled", sig, taken[to.pid, sig])
             scope = "process" if call == "kill" else "thread"
             code = SI_USER if call == "kill" else SI_TKILL
             kind = "tid-kill" if call == "kill" else "thread-signal"

@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/syscall.h>
 #include <threads.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -30,21 +31,28 @@ struct call {
 	uint32_t op, val;
 };
 
+/* What looks like a stdio lock's pointer may lead anywhere: read by the kernel, which says so. */
+static bool words_self(uint64_t thread, uint32_t *tid)
+{
+	uint64_t self = 0;
+	struct iovec to[] = { { &self, sizeof(self) }, { tid, sizeof(*tid) } };
+	struct iovec from[] = { { (void *)(thread + GLIBC_THREAD_SELF), sizeof(self) },
+				{ (void *)(thread + GLIBC_THREAD_TID), sizeof(*tid) } };
+
+	return process_vm_readv(getpid(), to, 2, from, 2, 0) == sizeof(self) + sizeof(*tid) &&
+	       self == thread;
+}
+
 /* Other threads write there, and what lies around a lock is not the lock's: only the agent may look. */
 static __attribute__((no_sanitize_address)) struct lock_words words_at(const void *word)
 {
 	struct lock_words w = { .have_before = 1, .have_at = LOCK_WORDS_FROM };
-	const char *thread;
 
 	for (int i = 0; i < LOCK_WORDS_BEFORE; i++)
 		w.before[i] = __atomic_load_n((const uint32_t *)word - 3 + i, __ATOMIC_RELAXED);
 	for (int i = 0; i < LOCK_WORDS_FROM; i++)
 		w.at[i] = __atomic_load_n((const uint32_t *)word + i, __ATOMIC_RELAXED);
-	thread = (const char *)(uintptr_t)lock_stdio_thread(&w);
-	if (thread) {
-		w.have_thread = *(uintptr_t *)(thread + GLIBC_THREAD_SELF) == (uintptr_t)thread;
-		w.thread_tid = *(const uint32_t *)(thread + GLIBC_THREAD_TID);
-	}
+	w.have_thread = words_self(lock_stdio_thread(&w), &w.thread_tid);
 	return w;
 }
 
