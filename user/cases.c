@@ -429,6 +429,17 @@ static struct orphan *found_orphan(struct orphan_case *c, const struct found *fo
 	return model_orphan(&c->cases->agent->model, &key);
 }
 
+/*
+ * Who sleeps in FUTEX_LOCK_PI is handed the lock by the kernel, a moment after the hook at the owner's
+ * exit: seen in between it looks stuck, and is not.
+ */
+static bool stuck_for_a_moment(const struct stuck_row *stuck, const struct orphan *orphan)
+{
+	uint32_t cmd = stuck->row.op & FUTEX_OP_MASK;
+
+	return !orphan->lock.robust && (cmd == FUTEX_OP_LOCK_PI || cmd == FUTEX_OP_LOCK_PI2);
+}
+
 static void waits_say(struct orphan_case *c)
 {
 	struct agent *agent = c->cases->agent;
@@ -442,7 +453,8 @@ static void waits_say(struct orphan_case *c)
 		struct lock_info lock;
 		struct alert alert = { .kind = ALERT_ORPHAN_WAIT, .n_locks = 1, .locks = &lock };
 
-		if (!orphan || !stuck_sayable(&c->stuck[i]) || !model_waiter_new(orphan, &waiter))
+		if (!orphan || !stuck_sayable(&c->stuck[i]) || stuck_for_a_moment(&c->stuck[i], orphan) ||
+		    !model_waiter_new(orphan, &waiter))
 			continue;
 		lock = orphan->lock;
 		if (c->stuck[i].address) { /* the same object, at this process's address */
