@@ -476,9 +476,12 @@ static inline bool lock_link_plausible(__u32 low, __u32 high)
 	return (high || low >= 4096) && high < 0x10000 && !(low & 6);
 }
 
+/* Robust, PI and priority-protect mutexes of every type count the one time they are held. */
 static inline bool lock_recursion_plausible(__u32 kind, __u32 count)
 {
-	return (kind & 3) == 1 ? count && count < LOCK_COUNT_LIMIT : !count;
+	if ((kind & GLIBC_KIND_TYPE) == 1)
+		return count && count < LOCK_COUNT_LIMIT;
+	return count <= !!(kind & (GLIBC_KIND_ROBUST | GLIBC_KIND_PI | GLIBC_KIND_PROTECT));
 }
 
 static inline bool lock_shape_glibc_mutex(const struct lock_words *w, const struct lock_state *s)
