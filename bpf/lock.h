@@ -434,26 +434,26 @@ static inline __u32 lock_owner_offset(__u32 layout)
 }
 
 /*
- * A glance at the memory of a lock object, of which one word could name an owner: is it worth a
- * lock_owner()? Says yes to every held lock, and no to nearly everything else. No branches: a loop
- * over it becomes vector operations.
+ * A glance at the memory of a lock object, of which one word could name an owner. Returns 0 if it is
+ * worth a lock_owner(): for every held lock, and for next to nothing else. No branch and no comparison,
+ * so that compilers make vector operations of a loop over it.
  */
-static inline bool lock_glance(__u32 layout, const __u32 *lock)
+static inline __u32 lock_glance(__u32 layout, const __u32 *lock)
 {
 	switch (layout) {
-	case LAYOUT_GLIBC_MUTEX:
-		return ((lock[0] & 0x7ffff) - 1 <= 1) & (lock[4] < 1024);
+	case LAYOUT_GLIBC_MUTEX: /* 1 or 2 in the word; a kind */
+		return (((lock[0] & 0x7ffff) - 1) & ~1u) | lock[4] >> 10;
 	case LAYOUT_GLIBC_ROBUST:
-	case LAYOUT_GLIBC_PI:
-		return ((lock[4] & (GLIBC_KIND_ROBUST | GLIBC_KIND_PI)) - 16 < 48) &
-		       (lock[4] < 1024);
+	case LAYOUT_GLIBC_PI: /* at least one of the two in the kind */
+		return (((lock[4] & (GLIBC_KIND_ROBUST | GLIBC_KIND_PI)) - 16) & ~63u) |
+		       lock[4] >> 10;
 	case LAYOUT_GLIBC_RWLOCK_8:
-	case LAYOUT_GLIBC_RWLOCK_12:
-		return ((lock[0] & lock[2] & lock[3] & 1) == 1) & ((lock[4] | lock[5]) == 0);
-	case LAYOUT_MUSL_MUTEX:
-		return (lock[0] - 1 < 0x8f) & ((lock[3] | lock[4]) == 0);
+	case LAYOUT_GLIBC_RWLOCK_12: /* bit 0 in three words; nothing in the unused ones */
+		return (~(lock[0] & lock[2] & lock[3]) & 1) | lock[4] | lock[5];
+	case LAYOUT_MUSL_MUTEX: /* a type that is not normal; nothing in the unused words */
+		return ((lock[0] - 1) & ~0xffu) | lock[3] | lock[4];
 	default:
-		return false;
+		return 1;
 	}
 }
 

@@ -64,7 +64,8 @@ static inline void lock_try(struct scan *scan, uint32_t layout, size_t at)
 {
 	size_t size = lock_bytes(layout) / 4;
 
-	if (scan->n - at >= size && at + size > scan->seen && lock_glance(layout, &scan->words[at]))
+	if (scan->n - at >= size && at + size > scan->seen &&
+	    !lock_glance(layout, &scan->words[at]))
 		lock_read(scan, layout, at);
 }
 
@@ -128,13 +129,15 @@ static __attribute__((noinline)) bool chunk_glance(const uint32_t *words, uint32
 	for (int i = 0; i < CHUNK_WORDS; i++) {
 		const uint32_t *word = &words[i];
 		uint32_t named = (*word & FUTEX_WORD_TID) - min <= span;
-		uint32_t marked = marks & ((*word & ~FUTEX_WORD_WAITERS) == FUTEX_WORD_OWNER_DIED);
+		uint32_t marked = ((*word & ~FUTEX_WORD_WAITERS) == FUTEX_WORD_OWNER_DIED);
 		uint32_t died = (word[-2] & ~FUTEX_WORD_WAITERS) == FUTEX_WORD_OWNER_DIED;
 
-		hit |= named & (lock_glance(LAYOUT_GLIBC_MUTEX, word - 2) | died |
-				lock_glance(LAYOUT_GLIBC_ROBUST, word) |
-				lock_glance(LAYOUT_GLIBC_RWLOCK_12, word - 6));
-		hit |= (named | marked) & lock_glance(LAYOUT_MUSL_MUTEX, word - 1);
+		uint32_t mutex = lock_glance(LAYOUT_GLIBC_MUTEX, word - 2);
+		uint32_t slow = lock_glance(LAYOUT_GLIBC_ROBUST, word);
+		uint32_t rwlock = lock_glance(LAYOUT_GLIBC_RWLOCK_12, word - 6);
+		uint32_t musl = lock_glance(LAYOUT_MUSL_MUTEX, word - 1);
+
+		hit |= (named & (!mutex | died | !slow | !rwlock)) | ((named | marked) & !musl);
 	}
 	return hit;
 }
