@@ -122,7 +122,7 @@ static inline __attribute__((always_inline)) bool chunk_hit(const uint32_t *word
 #define GLANCE_BEHIND 5 /* kinds are four words behind a robust mutex's owner */
 
 static __attribute__((noinline)) bool chunk_glance(const uint32_t *words, uint32_t min,
-						   uint32_t span, bool marks)
+						   uint32_t span)
 {
 	uint32_t hit = 0;
 
@@ -137,7 +137,8 @@ static __attribute__((noinline)) bool chunk_glance(const uint32_t *words, uint32
 		uint32_t rwlock = lock_glance(LAYOUT_GLIBC_RWLOCK_12, word - 6);
 		uint32_t musl = lock_glance(LAYOUT_MUSL_MUTEX, word - 1);
 
-		hit |= (named & (!mutex | died | !slow | !rwlock)) | ((named | marked) & !musl);
+		hit |= (named & ((mutex == 0) | died | (slow == 0) | (rwlock == 0))) |
+		       ((named | marked) & (musl == 0));
 	}
 	return hit;
 }
@@ -149,7 +150,7 @@ chunk_likely(const struct scan *scan, size_t at, uint32_t min, uint32_t span, bo
 	if (!chunk_hit(&scan->words[at], min, span, marks))
 		return false;
 	return at < GLANCE_BEFORE || scan->n - at < CHUNK_WORDS + GLANCE_BEHIND ||
-	       chunk_glance(&scan->words[at], min, span, marks);
+	       chunk_glance(&scan->words[at], min, span);
 }
 
 static inline __attribute__((always_inline)) void chunks_try(struct scan *scan, bool marks)
