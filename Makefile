@@ -162,6 +162,12 @@ $(BUILD)/bench/bpf: tests/bench/bpf.c | $(BUILD)/bench
 $(BUILD)/bench/bench: tests/bench/bench.c | $(BUILD)/bench
 	$(call Q,CC    )$(CC) -O2 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -pthread $< -o $@
 
+# The census's own modules, without sanitizers: it is measured.
+CENSUS := user/census.c user/census_read.c user/resident.c user/task.c user/proc.c
+
+$(BUILD)/bench/census: tests/bench/census.c $(CENSUS) | $(BUILD)/bench
+	$(call Q,CC    )$(CC) $(ALL_CFLAGS) $< $(CENSUS) -o $@
+
 # --- good order
 
 SOURCES := $(wildcard bpf/*.c bpf/*.h user/*.c user/*.h tests/*/*.c tests/*/*.h tests/*/*.cc)
