@@ -399,8 +399,8 @@ static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct
  */
 
 /* Bytes from the start of the lock object that are looked at. */
-#define LOCK_BYTES	  40
-#define LOCK_BYTES_RWLOCK 52
+#define LOCK_OBJECT_BYTES	  40
+#define LOCK_OBJECT_BYTES_RWLOCK 52
 
 /* Waiters of one lock, recursions of one thread: more is taken for something else. */
 #define LOCK_COUNT_LIMIT 0x10000u
@@ -413,8 +413,8 @@ static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct
 static inline __u32 lock_bytes(__u32 layout)
 {
 	return layout == LAYOUT_GLIBC_RWLOCK_8 || layout == LAYOUT_GLIBC_RWLOCK_12
-		       ? LOCK_BYTES_RWLOCK
-		       : LOCK_BYTES;
+		       ? LOCK_OBJECT_BYTES_RWLOCK
+		       : LOCK_OBJECT_BYTES;
 }
 
 /* Bytes from the start of the lock object to the word that names the owner. */

@@ -16,6 +16,7 @@
 #define EXPLAINED	       EBADMSG /* to argp, from a parser that has printed its line */
 #define SECONDS_LIMIT	       1e9
 #define NOISE_INTERVAL_SECONDS 60
+#define CENSUS_PERCENT	       2
 
 /* Options without a short form. */
 enum {
@@ -29,6 +30,8 @@ enum {
 	KEY_EXIT_HOOK,
 	KEY_CMDLINE,
 	KEY_JSON,
+	KEY_CENSUS,
+	KEY_CENSUS_CPU,
 };
 
 static const char help_text[] =
@@ -75,6 +78,12 @@ static const struct argp_option argp_options[] = {
 	{ 0, 0, 0, 0, "How:", 3 },
 	{ "futex-hook", KEY_FUTEX_HOOK, "RUNG", 0, "auto, switch or tracepoint (auto)", 0 },
 	{ "exit-hook", KEY_EXIT_HOOK, "RUNG", 0, "auto, tracepoint, fentry or late (auto)", 0 },
+	{ "census", KEY_CENSUS, "MODE", 0,
+	  "search memory for the locks of dead threads: off, auto, or all of it (auto; all with -p or "
+	  "-c)",
+	  0 },
+	{ "census-cpu", KEY_CENSUS_CPU, "PERCENT", 0, "share of one CPU that this may take (2)",
+	  0 },
 	{ "duration", 'd', "SEC", 0, "stop after so long", 0 },
 	{ "output", 'o', "FORMAT", 0, "text or json (text)", 0 },
 	{ "json", KEY_JSON, 0, 0, "short for -o json", 0 },
@@ -198,18 +207,28 @@ static int add_kind(void *set, const char *word)
 	return 0;
 }
 
-static int set_seconds(double *seconds, int key, const char *arg)
+static int set_number(double *number, int key, const char *arg, double limit, const char *what)
 {
 	bool plain = arg[0] && !arg[strspn(arg, "0123456789.")];
 	char *end;
 	double value = strtod(arg, &end);
 
-	if (!plain || *end || !(value > 0) || value > SECONDS_LIMIT)
-		return usage_error("bad --%s '%s': use a number of seconds above 0, such as 60 or "
-				   "0.5",
-				   option_name(key), arg);
-	*seconds = value;
+	if (!plain || *end || !(value > 0) || value > limit)
+		return usage_error("bad --%s '%s': use %s", option_name(key), arg, what);
+	*number = value;
 	return 0;
+}
+
+static int set_seconds(double *seconds, int key, const char *arg)
+{
+	return set_number(seconds, key, arg, SECONDS_LIMIT,
+			  "a number of seconds above 0, such as 60 or 0.5");
+}
+
+static int set_percent(double *percent, int key, const char *arg)
+{
+	return set_number(percent, key, arg, 100,
+			  "a number above 0 and up to 100, such as 2 or 0.5");
 }
 
 /* One of n words; *choice is its place. */
@@ -234,6 +253,7 @@ static int set_choice(unsigned int *choice, int key, const char *arg, const char
 
 static const char *const output_words[] = { "text", "json", NULL };
 static const char *const futex_words[] = { "auto", "switch", "tracepoint", NULL };
+static const char *const census_words[] = { "off", "auto", "all", NULL };
 static const char *const exit_words[] = { "auto", "tracepoint", "fentry", "late", NULL };
 
 /* --- options --- */
@@ -278,6 +298,11 @@ static int parse_watch_option(struct options *o, int key, const char *arg)
 		return set_choice(&o->futex_hook, key, arg, futex_words);
 	case KEY_EXIT_HOOK:
 		return set_choice(&o->exit_hook, key, arg, exit_words);
+	case KEY_CENSUS:
+		o->census_given = true;
+		return set_choice(&o->census, key, arg, census_words);
+	case KEY_CENSUS_CPU:
+		return set_percent(&o->census_percent, key, arg);
 	case 'd':
 		return set_seconds(&o->duration_s, key, arg);
 	default:
@@ -321,13 +346,15 @@ static int parse_command(struct parse *parse, const char *word)
 
 static int parse_end(const struct parse *parse)
 {
-	const struct options *o = parse->options;
+	struct options *o = parse->options;
 
 	if (o->command == COMMAND_CHECK && parse->watch_key)
 		return usage_error("--%s does not go with 'check': leave it out, or use 'watch'",
 				   option_name(parse->watch_key));
 	if (o->quiet && o->verbose)
 		return usage_error("--quiet and --verbose exclude each other: give one of them");
+	if (!o->census_given && (o->pids.n || o->cgroups.n))
+		o->census = CENSUS_EVERYTHING;
 	return 0;
 }
 
@@ -462,7 +489,9 @@ int options_parse(struct options *options, int argc, char **argv)
 	struct parse parse = { .options = options };
 	int err;
 
-	*options = (struct options){ .noise_interval_s = NOISE_INTERVAL_SECONDS };
+	*options = (struct options){ .noise_interval_s = NOISE_INTERVAL_SECONDS,
+				     .census = CENSUS_AUTO,
+				     .census_percent = CENSUS_PERCENT };
 	err = argp_parse(&argp, argc, argv,
 			 ARGP_NO_ERRS | ARGP_NO_HELP | ARGP_NO_EXIT | ARGP_IN_ORDER, NULL, &parse);
 	if (!err || err == ECANCELED)

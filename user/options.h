@@ -15,6 +15,7 @@
 
 enum command { COMMAND_WATCH, COMMAND_CHECK };
 enum output_format { OUTPUT_TEXT, OUTPUT_JSON };
+enum census_mode { CENSUS_OFF, CENSUS_AUTO, CENSUS_EVERYTHING };
 enum futex_hook { FUTEX_AUTO, FUTEX_SWITCH, FUTEX_TRACEPOINT };
 enum exit_hook { EXIT_AUTO, EXIT_TRACEPOINT, EXIT_FENTRY, EXIT_LATE };
 
@@ -33,6 +34,9 @@ struct options {
 	enum output_format output;
 	enum futex_hook futex_hook;
 	enum exit_hook exit_hook;
+	enum census_mode census;
+	bool census_given;
+	double census_percent;	    /* of one CPU */
 	struct id_list pids;	    /* -p */
 	struct id_list tids;	    /* -t */
 	struct id_list sender_pids; /* --sender-pid */
