@@ -453,8 +453,8 @@ static void waits_say(struct orphan_case *c)
 		struct lock_info lock;
 		struct alert alert = { .kind = ALERT_ORPHAN_WAIT, .n_locks = 1, .locks = &lock };
 
-		if (!orphan || !stuck_sayable(&c->stuck[i]) || stuck_for_a_moment(&c->stuck[i], orphan) ||
-		    !model_waiter_new(orphan, &waiter))
+		if (!orphan || !stuck_sayable(&c->stuck[i]) ||
+		    stuck_for_a_moment(&c->stuck[i], orphan) || !model_waiter_new(orphan, &waiter))
 			continue;
 		lock = orphan->lock;
 		if (c->stuck[i].address) { /* the same object, at this process's address */
