@@ -53,7 +53,7 @@ struct sweep {
 	size_t from, at;	    /* the rows, then the shared locks, of the request under way */
 	struct stuck_list private;  /* of the process that is being gone through */
 	struct stuck_list shared;   /* of all */
-	const struct stuck *handed; /* the last one that a case was made of in this list */
+	const struct stuck *handed; /* the last one of this list that a case or note was made of */
 	struct suspect *suspects;
 	struct judged *judged;
 };
@@ -300,6 +300,21 @@ static void park_suspected(struct sweep *sweep, const struct task_row *row)
 
 /* ---- private locks ---- */
 
+/*
+ * The owner lives. Where the thread blocked before the agent was there to see it, nobody noted the lock
+ * for the owner's end.
+ */
+static void stuck_note_candidate(struct sweep *sweep, const struct stuck *stuck)
+{
+	struct owner_key key = { .proc = stuck->row->task.proc, .ns_tid = stuck->state.owner };
+
+	if (stuck->row->flags & ROW_SINCE || stuck->parked)
+		return;
+	if (!sweep->handed || !same_case(sweep->handed, stuck))
+		hooks_candidate_note(sweep->agent->hooks, &key, stuck->state.layout, stuck->word);
+	sweep->handed = stuck;
+}
+
 /* The words of all of them have been read: only now is it read who is alive. */
 static void private_judge(struct sweep *sweep)
 {
@@ -314,8 +329,10 @@ static void private_judge(struct sweep *sweep)
 	for (i = 0; i < list->n; i++) {
 		struct stuck *stuck = &list->at[i];
 
-		if (stuck->state.owner && living_has(&living, stuck->state.owner))
+		if (stuck->state.owner && living_has(&living, stuck->state.owner)) {
+			stuck_note_candidate(sweep, stuck);
 			continue;
+		}
 		if (stuck->parked)
 			park_suspected(sweep, stuck->row);
 		stuck_note(sweep, stuck);
