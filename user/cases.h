@@ -49,6 +49,12 @@ struct census_finds {
 };
 void cases_census(struct cases *cases, const struct census_finds *finds);
 
+/*
+ * Records were lost: whose exit records those were, the kernel's table of the dead still knows. They are
+ * kept from now on like all others, and make room like all others.
+ */
+void cases_records_lost(struct cases *cases);
+
 /* A process image is over: its open orphans are cleared, its dead are forgotten. */
 void cases_process_over(struct cases *cases, const struct proc_key *proc, enum cleared_how how,
 			uint64_t time_ns);

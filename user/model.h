@@ -67,6 +67,7 @@ struct orphan {
 	uint64_t via_word;
 	bool suspected; /* reported as such: a better proof makes it another report */
 	struct said *said;
+	bool shown; /* the filters let its lock-orphaned through */
 };
 
 struct model {
