@@ -543,7 +543,7 @@ uint64_t censuses_due(struct censuses *censuses)
 void censuses_run_due(struct censuses *censuses)
 {
 	struct census_process *process;
-	uint64_t now = host_now(), due = censuses_due(censuses);
+	uint64_t due = censuses_due(censuses), now = host_now();
 
 	if (!due || due > now)
 		return;
