@@ -305,7 +305,6 @@ static void wrong(void **state)
 		{ "check --cmdline", "--cmdline does not go with 'check'" },
 		{ "check --exit-hook late", "--exit-hook does not go with 'check'" },
 		/* of later issues */
-		{ "--census all", "unknown option '--census'" },
 		{ "--deep", "unknown option '--deep'" },
 		{ "--no-uprobes", "unknown option '--no-uprobes'" },
 		{ "--no-limit", "unknown option '--no-limit'" },
@@ -411,7 +410,6 @@ static void help(void **state)
 		if (!strstr(said[0], parts[i]))
 			fail_msg("missing in --help: %s", parts[i]);
 	assert_fits(said[0], 79);
-	assert_null(strstr(said[0], "census"));
 	assert_null(strstr(said[0], "inspect"));
 	assert_int_equal(parse(&o, "-h"), -ECANCELED);
 	assert_int_equal(parse(&o, "check -h"), -ECANCELED);
