@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/param.h>
@@ -411,6 +412,10 @@ static void pass_end(struct censuses *censuses, int error)
 	pass->info.error = -error;
 	censuses->totals.passes++;
 	censuses->totals.unfinished += error != 0;
+	if (censuses->agent->options->verbose)
+		fprintf(stderr, "deadhold: census of %u: %llu bytes, %zu finds%s%s\n",
+			pass->key.tgid, (unsigned long long)pass->info.scanned_bytes, pass->n,
+			error ? ", ended early: " : "", error ? strerror(-error) : "");
 	if (error != -ESRCH)
 		finds_say(censuses);
 	HASH_FIND(hh, censuses->processes, &pass->key, sizeof(pass->key), process);
