@@ -27,6 +27,8 @@
 #define RESERVE_NS (400 * MS)
 /* What a pass after ordinary ends reads besides data and bss. */
 #define BEYOND_BYTES (32ull << 20)
+/* The kernel programs wake nobody for an ordinary end: where each counts, it is looked for this often. */
+#define LOOK_NS (250 * MS)
 /* More finds than this are no locks. */
 #define FINDS 4096
 /* Ends of threads that wait for a pass, of one process: then the first are left out. */
@@ -482,7 +484,7 @@ static void slice_answered(void *context, const struct census_ask *ask,
 	}
 	pass->ask.beyond_bytes -= MIN(pass->ask.beyond_bytes, answer->beyond_bytes);
 	pass->ask.from = answer->next;
-	pass->due_ns = now + answer->cpu_ns; /* as long a pause as it was at work */
+	pass->due_ns = now + answer->cpu_ns / 2; /* the pause: half as long as it was at work */
 	if (!pass_take(pass, answer))
 		pass_end(censuses, -E2BIG);
 	else if (!answer->next)
@@ -541,7 +543,9 @@ uint64_t censuses_due(struct censuses *censuses)
 		if (process->n && (!due || process->due_ns < due))
 			due = process->due_ns;
 	}
-	return due ? affordable(censuses, due, now) : 0;
+	if (due)
+		return affordable(censuses, due, now);
+	return censuses->agent->options->census == CENSUS_EVERYTHING ? now + LOOK_NS : 0;
 }
 
 void censuses_run_due(struct censuses *censuses)
