@@ -74,7 +74,8 @@ static const struct argp_option argp_options[] = {
 
 	{ 0, 0, 0, 0, "How:", 3 },
 	{ "futex-hook", KEY_FUTEX_HOOK, "RUNG", 0, "auto, switch or tracepoint (auto)", 0 },
-	{ "exit-hook", KEY_EXIT_HOOK, "RUNG", 0, "auto, tracepoint, fentry or late (auto)", 0 },
+	{ "exit-hook", KEY_EXIT_HOOK, "RUNG", 0,
+	  "auto, tracepoint, fentry, fentry-early or late (auto)", 0 },
 	{ "duration", 'd', "SEC", 0, "stop after so long", 0 },
 	{ "output", 'o', "FORMAT", 0, "text or json (text)", 0 },
 	{ "json", KEY_JSON, 0, 0, "short for -o json", 0 },
@@ -234,7 +235,8 @@ static int set_choice(unsigned int *choice, int key, const char *arg, const char
 
 static const char *const output_words[] = { "text", "json", NULL };
 static const char *const futex_words[] = { "auto", "switch", "tracepoint", NULL };
-static const char *const exit_words[] = { "auto", "tracepoint", "fentry", "late", NULL };
+static const char *const exit_words[] = { "auto",	  "tracepoint", "fentry",
+					  "fentry-early", "late",	NULL };
 
 /* --- options --- */
 

@@ -253,6 +253,23 @@ def test_lockdown_confidentiality(run):
     expect_error(run(prefix=prefix), FAILED, "lockdown", "confidentiality")
 
 
+def test_locked_down_kernel(run):
+    """The same of a kernel that really is: `make test-vm` boots one for this."""
+    try:
+        state = pathlib.Path("/sys/kernel/security/lockdown").read_text()
+    except OSError as e:
+        pytest.skip(f"this kernel does not say whether it is locked down: {e}")
+    if "[confidentiality]" not in state:
+        pytest.skip(f"this kernel is not locked down so: {state.strip()}")
+    for words in ([], ["check"]):
+        agent = run(*words)
+        expect_error(agent, FAILED)
+        assert agent.errors == [
+            b"deadhold: kernel lockdown is in confidentiality mode, which forbids BPF to read "
+            b"memory; boot with lockdown=integrity or none\n"
+        ]
+
+
 @pytest.mark.parametrize("state", ["none [integrity] confidentiality",
                                    "[none] integrity confidentiality"])
 def test_lockdown_less(run, state):
