@@ -2,6 +2,7 @@
 #include "proc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 /* What is left of a text. */
@@ -208,6 +209,28 @@ int proc_status_parse(const char *text, size_t len, struct proc_status *status)
 	*status = (struct proc_status){ .uid = -1 };
 	while (cursor_line(&c, &line))
 		known |= status_parse_line(&line, status);
+	return known ? 0 : -EINVAL;
+}
+
+int proc_pidfd_parse(const char *text, size_t len, int32_t *pid, bool *thread)
+{
+	struct cursor c = { text, text + len }, line;
+	bool known = false;
+	uint64_t flags;
+
+	*pid = 0;
+	*thread = false;
+	while (cursor_line(&c, &line)) {
+		if (cursor_word(&line, "flags:\t") && cursor_number(&line, 8, &flags)) {
+			*thread = flags & O_EXCL;
+		} else if (cursor_word(&line, "Pid:\t")) {
+			known = true;
+			if (cursor_char(&line, '-'))
+				*pid = -1;
+			else
+				cursor_id(&line, pid);
+		}
+	}
 	return known ? 0 : -EINVAL;
 }
 

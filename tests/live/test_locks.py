@@ -845,6 +845,27 @@ def test_orphan_older_than_the_agent(start_agent, start_steps, kind, waiter_is):
     )
 
 
+@pytest.mark.parametrize("kind", ["normal", "recursive", "rwlock", "musl recursive"])
+def test_waiter_older_than_the_agent(start_agent, start_steps, kind):
+    """Nobody saw it block. Where the owner dies later it is found at that exit all the same, not by
+    a sweep: that would say that the waiter proves it."""
+    w, owner, looks, wait, end, reason = start_kind(start_steps, kind)
+    b = w.blocks("waiter lock A")
+    agent = start_agent()
+    w.dies(f"owner {end}")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    wait = {**wait, "since": ABSENT}
+    held = lock(owner, **looks, proof="owner-word")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], agent.reason(reason), [waiter(b, **wait)]),
+            stuck(b, held, owner, agent.reason(reason), wait),
+        ],
+    )
+
+
 MANY = 40  # more than one request for memory asks for, and more than text lists
 
 
