@@ -401,9 +401,15 @@ class Agent:
 
     def reason(self, reason):
         """An exit reason as it can be known: the latest hook runs when the thread's memory, which
-        tells how libc ended the thread, is gone."""
+        tells how libc ended the thread, is gone; the earliest before the kernel notes the signal."""
+        if self.rung("exit") == "fentry-early" and reason == "seccomp":
+            unseen = one_of("unknown")
+            unseen.seen = "seen to end"
+            return unseen
         if self.rung("exit") == "late" and reason in ("return", "cancel", "raw-exit"):
-            return one_of(reason, "unknown")
+            known = one_of(reason, "unknown")
+            known.seen = reason  # what the other hooks would say
+            return known
         return reason
 
 
