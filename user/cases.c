@@ -15,12 +15,12 @@
  * overtook it waits this long for the dead one's name.
  */
 #define EXIT_GRACE_NS 100000000ull
+/* A held lock's exit record follows it in the ring, or was lost. */
+#define HELD_NS 10000000000ull
 /* Shared locks of a process that ended count only if somebody outlives it by this. */
 #define OUTLIVE_NS 1000000000ull
 /* A claim without a taker is forgotten after this. */
 #define CLAIM_NS 10000000000ull
-/* A lock whose thread's exit record does not come is forgotten after this. */
-#define HELD_NS 10000000000ull
 #define CLAIMS	16384 /* at a time: some 30 MB */
 
 /* One lock of a case. */
@@ -73,6 +73,7 @@ struct orphan_case {
 /* A lock of a thread whose exit record has not come yet. */
 struct held {
 	struct ev_held ev;
+	uint64_t due_ns;
 	struct held *prev, *next;
 };
 
@@ -708,6 +709,7 @@ void cases_held(struct cases *cases, const struct ev_held *held)
 		return;
 	}
 	kept->ev = *held;
+	kept->due_ns = host_now() + HELD_NS;
 	DL_APPEND(cases->held, kept);
 }
 
@@ -723,8 +725,18 @@ static void held_free(struct cases *cases, struct held *held)
 }
 
 /*
- * Locks of an earlier bearer of the number, whose exit record was lost: the time of an exit record is
- * taken before its locks are read.
+ * Locks whose exit record was lost. (That their process is over says nothing: of two threads that end
+ * at once, one may say so before the other one's record.)
+ */
+static void held_forget(struct cases *cases, uint64_t now)
+{
+	while (cases->held && cases->held->due_ns < now)
+		held_free(cases, cases->held);
+}
+
+/*
+ * The same, of an earlier bearer of the number: the time of an exit record is taken before its locks
+ * are read.
  */
 static void held_forget_before(struct cases *cases, const struct ev_exit *ev)
 {
@@ -1012,18 +1024,6 @@ static void cleared_say(struct cases *cases, struct orphan *orphan, enum cleared
 	model_orphan_close(&cases->agent->model, orphan);
 }
 
-/* Locks whose exit record was lost: their thread's end comes right behind them. */
-static void held_forget(struct cases *cases, uint64_t now)
-{
-	struct held *held, *next;
-
-	DL_FOREACH_SAFE(cases->held, held, next)
-	{
-		if (held->ev.head.time_ns + HELD_NS < now)
-			held_free(cases, held);
-	}
-}
-
 static void dead_removed(void *context, const struct owner_key *key)
 {
 	hooks_dead_remove(context, key);
@@ -1040,10 +1040,6 @@ void cases_process_over(struct cases *cases, const struct proc_key *proc, enum c
 		if (proc_equal(&orphan->via, proc) && !orphan->key.place.shared.inode)
 			cleared_say(cases, orphan, how, time_ns);
 	}
-	/*
-	 * Not the locks of threads whose exit record has not come: that the process is over is said by the
-	 * thread that is counted out last, while another one may still be in its exit hook.
-	 */
 	model_process_gone(&agent->model, proc, dead_removed, agent->hooks);
 }
 
