@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the signal tests share: actors (sig_actor.c), and what an alert must say of them."""
 
+import collections
 import errno
 import os
 import pathlib
@@ -223,19 +224,12 @@ def noise_counts(alerts):
     return counts
 
 
-# Where a signal can be lost; the other places of `loss` count other things, of the whole host.
-SIGNAL_PLACES = ("signals", "recursion", "output")
-
-
-def lost_signals(alerts):
-    """How many signals can have been lost, by the `loss` lines."""
-    return sum(
-        count
-        for a in alerts
-        if a["kind"] == "loss"
-        for where, count in a["where"].items()
-        if where in SIGNAL_PLACES
-    )
+def losses_of(alerts):
+    """Place → how many were lost there, by the `loss` lines."""
+    losses = collections.Counter()
+    for a in alerts:
+        losses.update(a["where"] if a["kind"] == "loss" else {})
+    return losses
 
 
 def noise_of(alerts, *pids):
