@@ -17,7 +17,7 @@ enum command { COMMAND_WATCH, COMMAND_CHECK };
 enum output_format { OUTPUT_TEXT, OUTPUT_JSON };
 enum census_mode { CENSUS_OFF, CENSUS_AUTO, CENSUS_EVERYTHING };
 enum futex_hook { FUTEX_AUTO, FUTEX_SWITCH, FUTEX_TRACEPOINT };
-enum exit_hook { EXIT_AUTO, EXIT_TRACEPOINT, EXIT_FENTRY, EXIT_LATE };
+enum exit_hook { EXIT_AUTO, EXIT_TRACEPOINT, EXIT_FENTRY, EXIT_FENTRY_EARLY, EXIT_LATE };
 
 struct id_list {
 	size_t n;

@@ -283,7 +283,7 @@ static void wrong(void **state)
 		{ "-o xml", "bad --output 'xml': use text or json" },
 		{ "-o dot", "bad --output 'dot'" },
 		{ "--futex-hook fentry", "use auto, switch or tracepoint" },
-		{ "--exit-hook kprobe", "use auto, tracepoint, fentry or late" },
+		{ "--exit-hook kprobe", "use auto, tracepoint, fentry, fentry-early or late" },
 		{ "-d 0", "bad --duration '0': use a number of seconds" },
 		{ "-d -1", "bad --duration" },
 		{ "-d nan", "bad --duration" },
