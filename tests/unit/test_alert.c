@@ -956,12 +956,14 @@ static void test_suspected(void **state)
 
 	(void)state;
 	assert_detail(alert, "evidence: valid-fields, data-section");
-	assert_detail(alert,
-		      "census: 1.1 GB of memory in 12 ms, not 5.0 MB shared, swapped out or beyond");
-	assert_detail(alert, "beware: 3 places in this memory look like locks of threads that the process");
+	assert_detail(
+		alert,
+		"census: 1.1 GB of memory in 12 ms, not 5.0 MB shared, swapped out or beyond");
+	assert_detail(
+		alert,
+		"beware: 3 places in this memory look like locks of threads that the process");
 	assert_own_members(json, "orphan_id process thread exit locks waiters census evidence");
-	assert_json_string(json, "message",
-			   "web[4700] worker-3[4712] may hold 1 lock");
+	assert_json_string(json, "message", "web[4700] worker-3[4712] may hold 1 lock");
 	assert_json_string(json, "census.scope", "part");
 	assert_json_string(json, "census.errno", "E2BIG");
 	assert_json_number(json, "census.scanned_bytes", 1080000000);
