@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/param.h>
 #include <sys/uio.h>
 #include <time.h>
@@ -13,11 +14,11 @@
 #define ATTEMPTS 3 /* a thread through which is read may end */
 
 /*
- * The kernel holds the target's mmap lock while it looks up the pages of one piece, and lets go of it
- * before it copies them. A batch of pieces is one system call, and fits the CPU's second cache.
+ * The kernel holds the target's mmap lock while it looks up the pages of one piece, at most 4 MB, and
+ * lets go of it before it copies them. Few large pieces, not many small ones: each may make a thread of
+ * the target wait for the lock, and to be woken costs it more than the time for which the lock is held.
  */
-#define PIECE_BYTES (64u << 10)
-#define BATCH_BYTES (256u << 10)
+#define BATCH_BYTES (4u << 20)
 #define PIECES	    64
 #define RUNS	    64
 #define HEAD_BYTES  64 /* room for CENSUS_OVERLAP */
@@ -37,9 +38,9 @@ struct slice {
 	bool stop;
 };
 
-static union {
-	uint64_t aligned;
-	unsigned char byte[HEAD_BYTES + BATCH_BYTES];
+/* Of pages of its own, which are given back when a pass is done. */
+static struct {
+	_Alignas(65536) unsigned char byte[HEAD_BYTES + BATCH_BYTES];
 } buffer;
 
 static uint64_t clock_ns(clockid_t clock)
@@ -210,7 +211,7 @@ static void piece_add(struct slice *slice, uint64_t address, size_t bytes)
 {
 	slice->piece[slice->n_pieces++] = (struct iovec){ (void *)(uintptr_t)address, bytes };
 	slice->batch_bytes += bytes;
-	if (slice->n_pieces < PIECES && slice->batch_bytes <= BATCH_BYTES - PIECE_BYTES)
+	if (slice->n_pieces < PIECES && slice->batch_bytes < BATCH_BYTES)
 		return;
 	batch_read(slice);
 	slice_pause(slice, address + bytes);
@@ -224,8 +225,10 @@ static void run_read(struct slice *slice, const struct page_run *run)
 		slice->answer->swapped_bytes += run->end - run->start;
 	if (run->kind != RUN_OWN)
 		return;
-	for (uint64_t at = run->start; at < run->end && !slice->stop; at += PIECE_BYTES)
-		piece_add(slice, at, MIN(run->end - at, PIECE_BYTES));
+	for (uint64_t at = run->start, bytes; at < run->end && !slice->stop; at += bytes) {
+		bytes = MIN(run->end - at, BATCH_BYTES - slice->batch_bytes);
+		piece_add(slice, at, bytes);
+	}
 }
 
 static bool beyond_spent(const struct slice *slice)
@@ -373,5 +376,7 @@ void census_read(const struct census_ask *ask, const struct tid_sets *tids, uint
 	if (err)
 		memset(answer, 0, sizeof(*answer));
 	answer->error = err == -EAGAIN ? -ESRCH : err;
+	if (!answer->next)
+		madvise(&buffer, sizeof(buffer), MADV_DONTNEED);
 	answer->cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - began_ns;
 }

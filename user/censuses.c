@@ -487,7 +487,7 @@ static void slice_answered(void *context, const struct census_ask *ask,
 	}
 	pass->ask.beyond_bytes -= MIN(pass->ask.beyond_bytes, answer->beyond_bytes);
 	pass->ask.from = answer->next;
-	pass->due_ns = now + answer->cpu_ns / 2; /* the pause: half as long as it was at work */
+	pass->due_ns = now + answer->cpu_ns; /* a pause as long as it was at work */
 	if (!pass_take(pass, answer))
 		pass_end(censuses, -E2BIG);
 	else if (!answer->next)

@@ -31,6 +31,8 @@
 #define MAPPERS_DEADLINES 4
 /* How often a deadline is put off for a reader that is not stuck, but at work or waiting for a CPU. */
 #define DEADLINE_EXTENSIONS 4
+/* A census is in no hurry, and stands behind whoever holds the process's mmap lock. */
+#define CENSUS_DEADLINES 4
 /* How many answers one call takes, so that the agent's loop comes to its other work. */
 #define DISPATCH_ANSWERS 64
 /* How long reader_free() waits for the end of the reader that it killed. */
@@ -222,13 +224,16 @@ static void reader_send(struct reader *reader)
 {
 	struct request *request = reader->first;
 	uint64_t now = now_ns(), deadline = reader->deadline_ms * 1000000ull;
+	unsigned int deadlines = 1;
 
 	if (!request || reader->due_ns || !reader->pid)
 		return;
 	reader->page->at = 0;
 	request->wire.until_ns = now + deadline / 2;
 	send(reader->fd, &request->wire, sizeof(request->wire), MSG_DONTWAIT | MSG_NOSIGNAL);
-	reader->due_ns = now + deadline;
+	if (request->wire.call == READER_CENSUS)
+		deadlines = CENSUS_DEADLINES;
+	reader->due_ns = now + deadlines * deadline;
 	reader->extended = 0;
 }
 

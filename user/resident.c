@@ -10,15 +10,15 @@
 #include "cleanup.h"
 
 /*
- * The mmap lock is held for one look: 256 pages take some 3 µs. Where nothing is found the page tables
- * are empty too, and the next look goes twice as far.
+ * The mmap lock is held for one look: seldom and for long rather than often, see census_read.c. Where
+ * nothing is found the page tables are empty too, and the next look goes twice as far.
  */
-#define STEP_BYTES     (1ull << 20)
+#define STEP_BYTES     (16ull << 20)
 #define STEP_BYTES_MAX (64ull << 30)
 #define SCAN_REGIONS   64
 
 /* Without the ioctl it costs 8 bytes a page, whether it is there or not. */
-#define PAGEMAP_WORDS 512
+#define PAGEMAP_WORDS 4096
 #define PAGEMAP_LIMIT (64ull << 30)
 
 /* include/uapi/linux/fs.h of Linux 6.7; the headers at hand may be older. */
