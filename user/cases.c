@@ -236,6 +236,12 @@ static bool owner_is_dead(const struct orphan_case *c)
 	return hooks_dead(c->cases->agent->hooks, &key, &row) && row.exit_ns == c->time_ns;
 }
 
+static void found_vanish(struct orphan_case *c, struct found *found)
+{
+	found->dropped = true;
+	c->cases->agent->unsaid.vanished++;
+}
+
 /* What the memory says now. What the kernel saw at the exit stays true of that moment. */
 static void found_read(struct orphan_case *c, struct found *found, const struct lock_words *words)
 {
@@ -247,8 +253,8 @@ static void found_read(struct orphan_case *c, struct found *found, const struct 
 	    !detect_left_by(&now, c->owner_ns_tid) ||
 	    (found->unread &&
 	     (!owner_is_dead(c) || (now.thread && now.thread != c->owner_thread)))) {
-		found->dropped = !found->certain;
-		c->cases->agent->unsaid.vanished += found->dropped;
+		if (!found->certain)
+			found_vanish(c, found);
 		return;
 	}
 	if (found->unread && !now.owner)
@@ -279,6 +285,8 @@ static void case_looked(void *context, const struct look *look, const struct loo
 		found = &c->found[c->looked + i];
 		if (!answer->error && i < answer->n)
 			found_read(c, found, &answer->at[i].words);
+		else if (answer->error == -ESRCH && found->unread)
+			found_vanish(c, found); /* with its process */
 		detect_lock(&found->info, &found->state, found->proof, libc);
 		if (!found->info.owner_tid)
 			found->info.owner_tid = c->owner_ns_tid;

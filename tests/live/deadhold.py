@@ -23,6 +23,7 @@ import pathlib
 import re
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -429,10 +430,11 @@ class Workload:
     """A program of tests/live. Its lines are events; it does its next step when told to. It and all
     that it started are killed at the end.
 
-    pid_ns=True runs it in a PID namespace of its own; its events carry the ids of both sides."""
+    pid_ns=True runs it in a PID namespace of its own; its events carry the ids of both sides.
+    prefix: a command that runs it (setpriv)."""
 
-    def __init__(self, name, *args, pid_ns=False, cwd=None, env=None):
-        self.command = [str(LIVE / name), *map(str, args)]
+    def __init__(self, name, *args, pid_ns=False, cwd=None, env=None, prefix=()):
+        self.command = [*prefix, str(LIVE / name), *map(str, args)]
         if pid_ns:
             self.command.insert(0, str(LIVE / "lock_pidns"))
         self.cwd = cwd
@@ -444,7 +446,7 @@ class Workload:
         self.status = None
 
     def start(self):
-        if not os.access(self.command[0], os.X_OK):
+        if not shutil.which(self.command[0]):
             pytest.fail(f"{self.command[0]} does not exist: build it, or set DEADHOLD_LIVE",
                         pytrace=False)
         self.process = subprocess.Popen(
