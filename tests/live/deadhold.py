@@ -27,6 +27,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -225,11 +226,12 @@ def check_order(alert, n, first):
 class Agent:
     """A running `deadhold watch -o json -v`. Every line is checked against what holds for all lines
     of a run, and against the contract: not in the thread that reads, so that a burst of lines does
-    not make the agent wait for the test."""
+    not make the agent wait for the test. in_file: it writes to a file, which is never too slow."""
 
-    def __init__(self, *options, allow_loss=False, env=None):
+    def __init__(self, *options, allow_loss=False, env=None, in_file=False):
         self.command = [str(AGENT), "-o", "json", "-v", *OPTIONS, *map(str, options)]
         self.allow_loss = allow_loss
+        self.file = tempfile.TemporaryFile() if in_file else None
         self.env = {**os.environ, **(env or {})}
         self.alerts = []  # every line, ready and summary included
         self.errors = []  # lines of stderr
@@ -245,13 +247,13 @@ class Agent:
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=self.file or subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self.env,
             process_group=0,
             pipesize=1 << 20,
         )
-        self.out = Lines(self.process.stdout, self._take)
+        self.out = Lines(self._follow() if self.file else self.process.stdout, self._take)
         self.err = Lines(
             self.process.stderr,
             lambda line: self.errors.append(line.decode(errors="backslashreplace").rstrip("\n")),
@@ -262,6 +264,23 @@ class Agent:
             self.kill()
             raise
         return self
+
+    def _follow(self):
+        """The lines of the file as they are written."""
+        with open(f"/proc/self/fd/{self.file.fileno()}", "rb") as lines:
+            rest = b""
+            while True:
+                ended = self.process.poll() is not None
+                for line in lines:
+                    rest += line
+                    if rest.endswith(b"\n"):
+                        yield rest
+                        rest = b""
+                if ended:
+                    break
+                time.sleep(0.005)
+            if rest:
+                yield rest
 
     def __enter__(self):
         return self.start()

@@ -278,7 +278,7 @@ class CountingAgent(Agent):
     the contract at the end, like all others."""
 
     def __init__(self, *options, target, **settings):
-        super().__init__(*options, allow_loss=True, **settings)
+        super().__init__(*options, allow_loss=True, in_file=True, **settings)
         self.target = target
         self.counted = {}
         self.raw = []
