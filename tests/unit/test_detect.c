@@ -85,8 +85,8 @@ static void exit_reasons(void **state)
 		assert_int_equal(end.reason, cases[i].reason);
 		assert_int_equal(end.time_ns, 99);
 		assert_int_equal(end.signal, cases[i].exit_code & 0x7f);
-		assert_int_equal(end.has_code, !(cases[i].exit_code & 0x7f) &&
-						       !(cases[i].flags & EXIT_NO_CODE));
+		assert_int_equal(end.has_code,
+				 !(cases[i].exit_code & 0x7f) && !(cases[i].flags & EXIT_NO_CODE));
 		if (end.has_code)
 			assert_int_equal(end.code, cases[i].exit_code >> 8);
 	}
