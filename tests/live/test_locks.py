@@ -28,7 +28,6 @@ from steps import (
     orphaned,
     process,
     stuck,
-    thread,
     waiter,
 )
 
@@ -209,14 +208,12 @@ def test_where_the_lock_lies(agent, start_steps, tmp_path, place, path, symbols)
         pytest.skip("the latest exit hook can't tell whose number is in a shared lock")
     words = {"static": [], "file": ["init", tmp_path / "shared"]}.get(place, [place])
     w = start_steps(*words, "normal", "normal")
+    w.do("owner lock A")
     owner = w.do("owner lock B")
-    waiters = [w.blocks("second lock B")]
+    waiters = [w.blocks("first lock A"), w.blocks("second lock B")]
     if place == "file":
         path = str(tmp_path / "shared")
-        agent.wait_sweeps(2)
-    else:
-        w.do("owner lock A")
-        waiters.insert(0, w.blocks("first lock A"))
+        settle_shared(agent)
     mappings = [mapping_of(w.pid, int(event["lock"], 16)) for event in waiters]
     if place == "static" and mappings[0]["path"] is ABSENT:
         path = ABSENT  # beyond the file's last page
@@ -649,7 +646,7 @@ def test_shared_owners_end_with_their_process(agent, start_steps, tmp_path):
             agent,
             [ours, theirs],
             [
-                orphaned(owner, [held], {"reason": "process-exit"},
+                orphaned(owner, [held], "process-exit",
                          [{**waiter(b), "process": process(b)}]),
                 stuck(b, {**held, "address": address(b["lock"])}, owner, "process-exit"),
             ],

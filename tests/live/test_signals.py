@@ -8,7 +8,6 @@ Where no option matters and nothing has to be compared at its end, tests share a
 long as the module's tests do (`watching`): loading one takes seconds in an emulated machine."""
 
 import collections
-import json
 import os
 import pathlib
 
