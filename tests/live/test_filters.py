@@ -63,6 +63,8 @@ def test_private_lock(agent, start_agent, start_steps, case):
     w.dies("owner return")
     for watching in (agent, *([filtering] if WAIT in kinds else [])):
         watching.wait_for(kind=WAIT, pid=w.pid)
+    if WAIT not in kinds:
+        sweep_twice(filtering)  # so that it knows what it does not say
     w.do("other unlock A")
     for watching in (agent, *([filtering] if CLEARED in kinds else [])):
         watching.wait_for(kind=CLEARED, pid=w.pid)
