@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 
 #include <utlist.h>
 
@@ -201,21 +200,8 @@ static void case_add(struct orphan_case *c, const struct ev_held *held)
 
 static void found_map(struct found *found, const struct look_mapping *mapping)
 {
-	struct lock_info *info = &found->info;
-
-	if (!mapping->known)
-		return;
-	info->map_start = mapping->start;
-	info->map_offset = mapping->offset;
-	memcpy(info->map_path, mapping->path, sizeof(info->map_path));
-	memcpy(info->symbol, mapping->symbol, sizeof(info->symbol));
-	found->place.shared = detect_place(mapping, found->state.address);
-	if (found->place.shared.inode) {
-		info->shared = true;
-		info->device = makedev(mapping->device >> 20, mapping->device & 0xfffff);
-		info->inode = mapping->inode;
-		info->object_offset = found->place.shared.offset;
-	}
+	if (mapping->known)
+		found->place.shared = detect_mapping(&found->info, mapping);
 }
 
 /*

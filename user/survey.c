@@ -1,0 +1,898 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The order of the readings is what makes a claim true: threads, memory, threads, memory. A thread that
+ * slept in the same call in both, without having run in between, waited all the time; a lock whose
+ * memory was the same in both was held all the time; an owner who lived in neither is dead.
+ */
+#include "survey.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <time.h>
+
+#include <uthash.h>
+
+#include "detect.h"
+#include "host.h"
+#include "libc.h"
+#include "look.h"
+#include "symbol.h"
+#include "task.h"
+#include "threads.h"
+
+#define NS_PER_S      1000000000ll
+#define APART_S	      0.1
+#define PAUSE_STEP_MS 100
+#define OWNERS_LIMIT  64 /* owners in other processes that are followed */
+
+/* A futex word that threads wait on, and what lies around it. */
+struct spot_key {
+	uint64_t word;
+	int64_t tgid;
+};
+
+struct spot {
+	struct spot_key key;
+	UT_hash_handle hh; /* in order of the threads */
+	bool may_share;
+	bool read;
+	uint32_t n; /* threads that wait there */
+	struct lock_words words;
+};
+
+/* What is known of a lock beside what is said of it. */
+struct lock_place {
+	int32_t tgid; /* where info.address is */
+	uint64_t word;
+	uint32_t layout; /* LAYOUT_NONE: it records no owner; `val` is what was in the word */
+	uint32_t val;
+	struct shared_place shared;
+	bool looked;
+	bool unsettled; /* not the same in both readings */
+};
+
+struct survey {
+	const struct survey_ask *ask;
+	struct survey_page *page;
+	struct inspection *out;
+	struct task task;
+	struct threads first;
+	struct thread *reading; /* the first one, of each of out->threads */
+	size_t room_threads, room_locks;
+	struct lock_place *place; /* of each of out->locks */
+	struct spot *spots;
+	size_t judged; /* threads whose wait was looked into */
+};
+
+/* ---- saying what it does ---- */
+
+static void step(struct survey *survey, enum survey_step what, int32_t at)
+{
+	survey->page->step = what;
+	survey->page->at = at;
+	survey->page->steps++;
+}
+
+static void progress(void *context)
+{
+	struct survey *survey = context;
+
+	survey->page->steps++;
+}
+
+const char *survey_step_name(enum survey_step what)
+{
+	static const char *const names[SURVEY_STEPS] = {
+		[STEP_PROCESS] = "what /proc says of it", [STEP_THREADS] = "its threads",
+		[STEP_MEMORY] = "its memory",		  [STEP_MAPPINGS] = "its mappings",
+		[STEP_MAPPERS] = "who shares its memory", [STEP_PAUSE] = "its end",
+		[STEP_CENSUS] = "its memory",		  [STEP_OUTPUT] = "the result",
+	};
+
+	return (unsigned int)what < SURVEY_STEPS ? names[what] : "it";
+}
+
+/* ---- threads ---- */
+
+static void *array_grow(void *array, size_t n, size_t *room, size_t bytes)
+{
+	size_t more = *room ? *room * 2 : 64;
+	void *grown;
+
+	if (n < *room)
+		return array;
+	grown = reallocarray(array, more, bytes);
+	if (grown)
+		*room = more;
+	return grown;
+}
+
+static int thread_add(struct survey *survey, int32_t tgid, const struct thread *thread)
+{
+	struct inspection *out = survey->out;
+	size_t room = survey->room_threads;
+	struct seen_thread *seen;
+	struct thread *reading;
+
+	reading = array_grow(survey->reading, out->n_threads, &room, sizeof(*reading));
+	if (!reading)
+		return -ENOMEM;
+	survey->reading = reading;
+	seen = array_grow(out->threads, out->n_threads, &survey->room_threads, sizeof(*seen));
+	if (!seen)
+		return -ENOMEM;
+	out->threads = seen;
+	survey->reading[out->n_threads] = *thread;
+	out->threads[out->n_threads++] = (struct seen_thread){
+		.tgid = tgid,
+		.info = thread->info,
+		.state = thread->state,
+		.wait = thread->error ? (struct wait){ .number = -1 } :
+					wait_of_call(thread->state, &thread->call),
+		.timeout_ns = -1,
+		.lock = NOBODY,
+		.joins = NOBODY,
+	};
+	return 0;
+}
+
+static struct seen_thread *thread_of(struct survey *survey, const struct thread *thread)
+{
+	return &survey->out->threads[thread - survey->first.at];
+}
+
+static bool is_wanting(const struct thread *thread)
+{
+	return thread->error == -EPERM || thread->error == -EACCES;
+}
+
+static int threads_take(struct survey *survey)
+{
+	int err = threads_read(survey->task.process, progress, survey, &survey->first);
+
+	for (size_t i = 0; !err && i < survey->first.n; i++) {
+		if (is_wanting(&survey->first.at[i]))
+			return -EPERM;
+		err = thread_add(survey, survey->task.tgid, &survey->first.at[i]);
+	}
+	survey->out->n_own = survey->out->n_threads;
+	return err;
+}
+
+/* ---- the memory around futex words ---- */
+
+static struct spot *spot_find(struct survey *survey, int32_t tgid, uint64_t word)
+{
+	struct spot_key key = { .word = word, .tgid = tgid };
+	struct spot *spot;
+
+	HASH_FIND(hh, survey->spots, &key, sizeof(key), spot);
+	return spot;
+}
+
+static int spot_add(struct survey *survey, const struct seen_thread *thread)
+{
+	struct spot *spot = spot_find(survey, thread->tgid, thread->wait.word);
+
+	if (!spot) {
+		spot = calloc(1, sizeof(*spot));
+		if (!spot)
+			return -ENOMEM;
+		spot->key = (struct spot_key){ thread->wait.word, thread->tgid };
+		HASH_ADD(hh, survey->spots, key, sizeof(spot->key), spot);
+	}
+	spot->n++;
+	return 0;
+}
+
+static void spots_free(struct survey *survey)
+{
+	struct spot *spot, *other;
+
+	HASH_ITER (hh, survey->spots, spot, other) {
+		HASH_DEL(survey->spots, spot);
+		free(spot);
+	}
+}
+
+/* Up to LOOK_ADDRESSES of one process. The words of a spot that can't be read stay empty. */
+static int spots_look(struct survey *survey, struct spot **spots, uint32_t n)
+{
+	static struct look_answer answer;
+	struct look look = { .tgid = spots[0]->key.tgid, .want = LOOK_WORDS, .n = n };
+
+	if (look.tgid == survey->task.tgid)
+		look.start_ticks = survey->task.stat.start_ticks;
+	for (uint32_t i = 0; i < n; i++)
+		look.address[i] = spots[i]->key.word;
+	step(survey, STEP_MEMORY, look.tgid);
+	look_read(&look, 0, &answer);
+	for (uint32_t i = 0; i < n; i++) {
+		spots[i]->read = true;
+		if (!answer.error || answer.error == -EACCES)
+			spots[i]->words = answer.at[i].words;
+	}
+	if (look.tgid != survey->task.tgid)
+		return 0;
+	return answer.error == -ESRCH || answer.error == -EPERM ? answer.error : 0;
+}
+
+static int spots_read(struct survey *survey)
+{
+	struct spot *batch[LOOK_ADDRESSES], *spot, *other;
+	uint32_t n = 0;
+	int err = 0;
+
+	HASH_ITER (hh, survey->spots, spot, other) {
+		if (spot->read)
+			continue;
+		if (!err && n && (n == LOOK_ADDRESSES || batch[0]->key.tgid != spot->key.tgid)) {
+			err = spots_look(survey, batch, n);
+			n = 0;
+		}
+		batch[n++] = spot;
+		if (err)
+			return err;
+	}
+	return n ? spots_look(survey, batch, n) : 0;
+}
+
+/* ---- locks ---- */
+
+static struct lock_place *place_of(struct survey *survey, int lock)
+{
+	return &survey->place[lock];
+}
+
+/* The lock at that address of that process, known or new. NOBODY: no memory. */
+static int lock_find(struct survey *survey, int32_t tgid, uint64_t address)
+{
+	struct inspection *out = survey->out;
+	size_t room = survey->room_locks;
+	struct lock_place *place;
+	struct seen_lock *lock;
+
+	for (size_t i = 0; i < out->n_locks; i++)
+		if (out->locks[i].info.address == address && survey->place[i].tgid == tgid)
+			return i;
+	place = array_grow(survey->place, out->n_locks, &room, sizeof(*place));
+	if (!place)
+		return NOBODY;
+	survey->place = place;
+	lock = array_grow(out->locks, out->n_locks, &survey->room_locks, sizeof(*lock));
+	if (!lock)
+		return NOBODY;
+	out->locks = lock;
+	survey->place[out->n_locks] = (struct lock_place){ .tgid = tgid };
+	out->locks[out->n_locks] = (struct seen_lock){ .owner = NOBODY, .info.address = address };
+	return out->n_locks++;
+}
+
+static int lock_add(struct survey *survey, struct seen_thread *thread,
+		    const struct lock_state *state)
+{
+	enum lock_proof proof = state->owner ? PROOF_WAITER : PROOF_OWNER_DIED;
+	int lock = lock_find(survey, thread->tgid, state->address);
+	struct lock_place *place;
+
+	if (lock == NOBODY)
+		return -ENOMEM;
+	place = place_of(survey, lock);
+	if (!place->word) {
+		place->word = state->address + lock_word_offset(state->layout);
+		place->layout = state->layout;
+		detect_lock(&survey->out->locks[lock].info, state, proof, survey->out->libc);
+		survey->out->locks[lock].owner_died = state->owner_died;
+	}
+	thread->lock = lock;
+	thread->wait.what = WAIT_LOCK;
+	return 0;
+}
+
+static int lock_add_ownerless(struct survey *survey, struct seen_thread *thread,
+			      const struct wait_ownerless *ownerless)
+{
+	int lock = lock_find(survey, thread->tgid, ownerless->address);
+	struct lock_place *place;
+	struct seen_lock *seen;
+
+	if (lock == NOBODY)
+		return -ENOMEM;
+	place = place_of(survey, lock);
+	seen = &survey->out->locks[lock];
+	if (!place->word) {
+		place->word = thread->wait.word;
+		place->val = thread->wait.val;
+		seen->info.type = ownerless->type;
+		seen->info.libc = survey->out->libc;
+		seen->info.proof = PROOF_WAITER;
+		seen->readers = ownerless->readers;
+	}
+	thread->lock = lock;
+	thread->wait.what = WAIT_LOCK;
+	return 0;
+}
+
+/*
+ * libc parked it: FUTEX_LOCK_PI said that the owner is gone. The lock is one of those that its frames
+ * point at: that whose owner is.
+ */
+static int thread_park(struct survey *survey, struct seen_thread *thread)
+{
+	struct park park = { .tgid = thread->tgid, .sp = thread->wait.sp };
+	struct park_answer answer;
+
+	step(survey, STEP_MEMORY, thread->tgid);
+	park_read(&park, &answer);
+	for (uint32_t i = 0; !answer.error && i < answer.n; i++)
+		if (answer.lock[i].owner &&
+		    !threads_find_living(&survey->first, answer.lock[i].owner))
+			return lock_add(survey, thread, &answer.lock[i]);
+	return 0;
+}
+
+/* pthread_join(), and of whom: what the descriptor says. */
+static void thread_join(struct survey *survey, struct seen_thread *thread)
+{
+	struct wait_joined joined;
+	struct thread *other;
+	uint64_t self = 0;
+	uint32_t tid = 0;
+
+	if (thread->tgid != survey->task.tgid ||
+	    !wait_may_join(&thread->wait, survey->out->libc, &joined))
+		return;
+	step(survey, STEP_MEMORY, thread->tgid);
+	if (task_read_memory(&survey->task, joined.descriptor, &self, sizeof(self)) !=
+		    sizeof(self) ||
+	    self != joined.descriptor ||
+	    task_read_memory(&survey->task, joined.tid, &tid, sizeof(tid)) != sizeof(tid))
+		return;
+	other = threads_find_living(&survey->first, tid);
+	if (!other || thread_of(survey, other) == thread)
+		return;
+	thread->joins = other - survey->first.at;
+	thread->wait.what = WAIT_JOIN;
+}
+
+/* What its futex word is, by the memory around it. */
+static int thread_judge(struct survey *survey, struct seen_thread *thread)
+{
+	struct spot *spot = spot_find(survey, thread->tgid, thread->wait.word), *pair;
+	const struct wait *wait = &thread->wait;
+	struct wait_ownerless ownerless;
+	struct lock_state state;
+
+	if (!spot->words.have_at) {
+		inspection_unclear(survey->out, "the memory of its futex word could not be read",
+				   "what thread %d waits for", thread->info.tid);
+		return 0;
+	}
+	if (lock_layout(wait->op, wait->val, wait->word, &spot->words, &state) != LAYOUT_NONE)
+		return lock_add(survey, thread, &state);
+	if (wait->restarted) {
+		thread->wait.what = WAIT_CALL;
+		return 0;
+	}
+	if (lock_parked(wait->op, wait->val, wait->timeout, wait->word, wait->sp))
+		return thread_park(survey, thread);
+	thread_join(survey, thread);
+	if (thread->joins != NOBODY)
+		return 0;
+	/* The two words of a condition variable lie side by side. */
+	pair = spot_find(survey, thread->tgid, wait->word ^ 4);
+	thread->wait.what = wait_object(wait, &spot->words, spot->n + (pair ? pair->n : 0),
+					survey->out->n_own);
+	if (thread->wait.what == WAIT_FUTEX && wait_is_ownerless(wait, &spot->words, &ownerless))
+		return lock_add_ownerless(survey, thread, &ownerless);
+	return 0;
+}
+
+/* Those that have not been looked into yet. */
+static int threads_judge(struct survey *survey)
+{
+	struct inspection *out = survey->out;
+	size_t i, from = survey->judged;
+	int err = 0;
+
+	for (i = from; !err && i < out->n_threads; i++)
+		if (out->threads[i].wait.what == WAIT_FUTEX)
+			err = spot_add(survey, &out->threads[i]);
+	if (!err)
+		err = spots_read(survey);
+	for (i = from; !err && i < out->n_threads; i++)
+		if (out->threads[i].wait.what == WAIT_FUTEX)
+			err = thread_judge(survey, &out->threads[i]);
+	survey->judged = out->n_threads;
+	return err;
+}
+
+/* ---- where the locks lie ---- */
+
+static void locks_look(struct survey *survey, size_t from, uint32_t n)
+{
+	static struct look_answer answer;
+	struct look look = { .tgid = survey->place[from].tgid, .want = LOOK_MAPPINGS, .n = n };
+
+	for (uint32_t i = 0; i < n; i++)
+		look.address[i] = survey->out->locks[from + i].info.address;
+	step(survey, STEP_MAPPINGS, look.tgid);
+	look_read(&look, UINT64_MAX, &answer);
+	for (uint32_t i = 0; i < n; i++) {
+		struct lock_place *place = place_of(survey, from + i);
+
+		place->looked = true;
+		if (!answer.error && answer.at[i].mapping.known)
+			place->shared = detect_mapping(&survey->out->locks[from + i].info,
+						       &answer.at[i].mapping);
+	}
+}
+
+static void locks_map(struct survey *survey)
+{
+	size_t from = 0, n;
+
+	while (from < survey->out->n_locks) {
+		for (n = 0; from + n < survey->out->n_locks && n < LOOK_ADDRESSES; n++)
+			if (survey->place[from + n].looked ||
+			    survey->place[from + n].tgid != survey->place[from].tgid)
+				break;
+		if (n)
+			locks_look(survey, from, n);
+		from += n ? n : 1;
+	}
+}
+
+static bool place_same(const struct shared_place *a, const struct shared_place *b)
+{
+	return a->inode && a->inode == b->inode && a->device == b->device && a->offset == b->offset;
+}
+
+/* A lock that two processes share, or one process maps twice, is one lock: the first of them. */
+static void locks_merge(struct survey *survey)
+{
+	struct inspection *out = survey->out;
+
+	for (size_t i = 0; i < out->n_threads; i++) {
+		int lock = out->threads[i].lock;
+
+		for (int first = 0; lock != NOBODY && first < lock; first++)
+			if (place_same(&survey->place[first].shared, &survey->place[lock].shared))
+				out->threads[i].lock = lock = first;
+	}
+}
+
+/* ---- who holds them ---- */
+
+/*
+ * The number belonged to a thread of the parent before this process was there, and still does: so no
+ * thread of this process ever had it, and fork copied the lock as it was.
+ */
+static bool is_inherited(struct survey *survey, uint32_t owner)
+{
+	const struct process_info *process = &survey->out->process;
+	_cleanup_task_ struct task parent = TASK_CLOSED;
+	_cleanup_threads_ struct threads threads = { 0 };
+	struct thread *thread;
+	char text[64];
+	ssize_t n;
+
+	if (process->ppid <= 0 || task_open(&parent, process->ppid, 0))
+		return false;
+	n = task_read_link(parent.thread, "ns/pid", text, sizeof(text));
+	if (n <= 0 || proc_namespace_parse(text, n) != process->pid_ns)
+		return false;
+	if (threads_read(parent.process, progress, survey, &threads))
+		return false;
+	thread = threads_find_living(&threads, owner);
+	return thread && thread->info.start_ticks <= process->start_ticks;
+}
+
+static void owner_private(struct survey *survey, struct seen_lock *lock)
+{
+	const struct process_info *process = &survey->out->process;
+	int32_t owner = lock->info.owner_tid;
+	struct thread *living = threads_find_living(&survey->first, owner);
+
+	if (living) {
+		lock->owner_state = OWNER_ALIVE;
+		lock->owner = living - survey->first.at;
+		return;
+	}
+	lock->owner_state = OWNER_DEAD;
+	lock->inherited = is_inherited(survey, owner);
+	lock->maybe_copied = !lock->inherited && process->ns_pid && owner < process->ns_pid;
+}
+
+/* An owner in another process is one more thread to be looked at. */
+static int owner_elsewhere(struct survey *survey, struct seen_lock *lock, int32_t tid)
+{
+	int32_t tgid = host_tgid(tid);
+	_cleanup_task_ struct task task = TASK_CLOSED;
+	_cleanup_threads_ struct threads threads = { 0 };
+	struct thread *thread = NULL;
+	int err;
+
+	for (size_t i = 0; i < survey->out->n_threads; i++) {
+		if (survey->out->threads[i].info.tid == tid) {
+			lock->owner = i;
+			return 0;
+		}
+	}
+	if (survey->out->n_threads >= survey->out->n_own + OWNERS_LIMIT)
+		return 0;
+	step(survey, STEP_THREADS, tgid);
+	if (tgid && !task_open(&task, tgid, 0) &&
+	    !threads_read(task.process, progress, survey, &threads))
+		thread = threads_find(&threads, tid);
+	if (!thread || thread->ended)
+		return 0;
+	err = thread_add(survey, tgid, thread);
+	if (!err)
+		lock->owner = survey->out->n_threads - 1;
+	return err;
+}
+
+static void mappers_ask(struct survey *survey, const struct mappers *mappers,
+			struct mappers_answer *answer)
+{
+	volatile int32_t *at = &survey->page->at;
+	int32_t after = 0;
+
+	*answer = (struct mappers_answer){ 0 };
+	do {
+		step(survey, STEP_MAPPERS, 0);
+		after = mappers_read(mappers, after, host_now() + NS_PER_S / 10, at, answer);
+	} while (after);
+}
+
+static int owner_shared(struct survey *survey, struct seen_lock *lock,
+			const struct lock_place *place)
+{
+	struct mappers mappers = { .device = place->shared.device,
+				   .inode = place->shared.inode,
+				   .offset = place->shared.offset,
+				   .ns_tid = lock->info.owner_tid };
+	struct mappers_answer answer;
+	const char *why = NULL;
+
+	mappers_ask(survey, &mappers, &answer);
+	if (answer.error || answer.unread)
+		why = "processes that may share it could not be looked at";
+	else if (answer.owners && (answer.foreign || answer.owners > 1))
+		why = "processes of several PID namespaces share it, and in more than one there "
+		      "may be a thread of the owner's number";
+	lock->owner_state = why		   ? OWNER_UNKNOWN :
+			    answer.owners ? OWNER_ALIVE :
+					    OWNER_DEAD;
+	lock->why = why;
+	return lock->owner_state == OWNER_ALIVE ?
+		       owner_elsewhere(survey, lock, answer.owner_tid) :
+		       0;
+}
+
+/* Who holds the locks from `from` on. Owners in other processes become threads. */
+static int owners_find(struct survey *survey, size_t from)
+{
+	int err = 0;
+
+	for (size_t i = from; !err && i < survey->out->n_locks; i++) {
+		struct seen_lock *lock = &survey->out->locks[i];
+		struct lock_place *place = place_of(survey, i);
+
+		if (place->layout == LAYOUT_NONE)
+			lock->why = lock->readers ? "an rwlock does not say who its readers are" :
+						    "it records no owner";
+		else if (!lock->info.owner_tid)
+			lock->owner_state = OWNER_DEAD; /* libc's own mark */
+		else if (place->shared.inode)
+			err = owner_shared(survey, lock, place);
+		else if (place->tgid == survey->task.tgid)
+			owner_private(survey, lock);
+		else
+			lock->why = "it is another process's own: inspect that process";
+	}
+	return err;
+}
+
+/* ---- the second reading ---- */
+
+static void pause_for(struct survey *survey, double seconds)
+{
+	uint64_t until = host_now() + (uint64_t)(seconds * NS_PER_S);
+	int pidfd = syscall(SYS_pidfd_open, survey->task.tgid, 0);
+	struct pollfd end = { .fd = pidfd, .events = POLLIN };
+	uint64_t now;
+
+	while ((now = host_now()) < until) {
+		uint64_t left_ms = (until - now) / 1000000 + 1;
+
+		step(survey, STEP_PAUSE, survey->task.tgid);
+		if (poll(&end, 1, left_ms < PAUSE_STEP_MS ? left_ms : PAUSE_STEP_MS) > 0)
+			break; /* it has ended */
+	}
+	if (pidfd >= 0)
+		close(pidfd);
+}
+
+static void thread_drop(struct seen_thread *thread)
+{
+	thread->lock = NOBODY;
+	thread->joins = NOBODY;
+	thread->wait.what = WAIT_RUNS; /* it has, between the readings */
+}
+
+/* Has it slept in this call all the time? */
+static bool thread_settled(const struct thread *first, const struct thread *second)
+{
+	struct wait a, b;
+
+	if (!second || second->ended || second->error ||
+	    second->info.start_ticks != first->info.start_ticks ||
+	    second->switches != first->switches)
+		return false;
+	a = wait_of_call(first->state, &first->call);
+	b = wait_of_call(second->state, &second->call);
+	return wait_same(&a, &b);
+}
+
+/* Reads again the processes whose threads wait; *own is the inspected one's. */
+static int threads_again(struct survey *survey, struct threads *own)
+{
+	struct inspection *out = survey->out;
+	int err;
+
+	step(survey, STEP_THREADS, survey->task.tgid);
+	err = threads_read(survey->task.process, progress, survey, own);
+	for (size_t i = 0; !err && i < out->n_threads; i++) {
+		_cleanup_threads_ struct threads elsewhere = { 0 };
+		_cleanup_task_ struct task task = TASK_CLOSED;
+		const struct threads *threads = own;
+
+		if (i >= out->n_own) {
+			threads = &elsewhere;
+			if (!task_open(&task, out->threads[i].tgid, 0))
+				threads_read(task.process, progress, survey, &elsewhere);
+		}
+		if ((out->threads[i].lock != NOBODY || out->threads[i].joins != NOBODY) &&
+		    !thread_settled(&survey->reading[i],
+				    threads_find(threads, survey->reading[i].info.tid)))
+			thread_drop(&out->threads[i]);
+	}
+	return err;
+}
+
+static bool owner_same(struct survey *survey, const struct seen_lock *lock,
+		       const struct threads *own)
+{
+	const struct thread *living;
+
+	if (place_of(survey, lock - survey->out->locks)->shared.inode || !lock->info.owner_tid)
+		return true; /* asked anew, or nobody is named */
+	living = threads_find_living(own, lock->info.owner_tid);
+	if (lock->owner_state == OWNER_DEAD)
+		return !living;
+	return living && lock->owner != NOBODY &&
+	       living->info.start_ticks == survey->reading[lock->owner].info.start_ticks;
+}
+
+/* Do its words say the same as before? */
+static bool lock_same(const struct seen_lock *lock, const struct lock_place *place,
+		      const struct lock_words *words)
+{
+	struct lock_state state;
+
+	if (!words->have_at)
+		return false;
+	if (place->layout == LAYOUT_NONE)
+		return words->at[0] == place->val;
+	return lock_owner(place->layout, place->word, words, &state) && state.held &&
+	       (int32_t)state.owner == lock->info.owner_tid;
+}
+
+static int locks_again(struct survey *survey, const struct threads *own)
+{
+	static struct look_answer answer;
+
+	for (size_t i = 0; i < survey->out->n_locks; i++) {
+		struct seen_lock *lock = &survey->out->locks[i];
+		struct lock_place *place = place_of(survey, i);
+		struct look look = { .tgid = place->tgid, .want = LOOK_WORDS, .n = 1 };
+
+		look.address[0] = place->word;
+		step(survey, STEP_MEMORY, place->tgid);
+		look_read(&look, 0, &answer);
+		if (answer.error == -ESRCH && place->tgid == survey->task.tgid)
+			return -ESRCH;
+		place->unsettled = answer.error || !lock_same(lock, place, &answer.at[0].words) ||
+				   !owner_same(survey, lock, own);
+	}
+	return 0;
+}
+
+/* Waits that were for a lock which changed hands meanwhile. */
+static void waits_drop(struct survey *survey)
+{
+	struct inspection *out = survey->out;
+
+	for (size_t i = 0; i < out->n_threads; i++) {
+		struct seen_thread *thread = &out->threads[i];
+
+		if (thread->lock == NOBODY || !place_of(survey, thread->lock)->unsettled)
+			continue;
+		thread->lock = NOBODY;
+		inspection_unclear(out, "the lock changed while it was looked at",
+				   "who holds what thread %d waits for", thread->info.tid);
+	}
+}
+
+static bool is_wrong(const struct inspection *out)
+{
+	return out->verdict == VERDICT_ORPHAN || out->verdict == VERDICT_DEADLOCK;
+}
+
+static int second_reading(struct survey *survey)
+{
+	double apart_s = APART_S;
+	_cleanup_threads_ struct threads own = { 0 };
+	uint64_t from = host_now();
+	int err;
+
+	if (is_wrong(survey->out) && survey->ask->apart_s > apart_s)
+		apart_s = survey->ask->apart_s;
+	pause_for(survey, apart_s);
+	err = threads_again(survey, &own);
+	if (!err)
+		err = locks_again(survey, &own);
+	if (err)
+		return err;
+	waits_drop(survey);
+	survey->out->apart_ns = host_now() - from;
+	inspection_prune(survey->out);
+	return inspection_judge(survey->out);
+}
+
+/* ---- how long they will wait ---- */
+
+static void timeout_set(struct seen_thread *thread, const struct look_answer *answer, uint32_t i)
+{
+	uint32_t cmd = thread->wait.op & FUTEX_OP_MASK;
+
+	thread->has_timeout = true;
+	if (!answer->at[i].has_timespec)
+		return;
+	thread->timeout_ns = answer->at[i].timespec_ns;
+	thread->absolute = cmd != FUTEX_OP_WAIT;
+	if (thread->absolute && !(thread->wait.op & FUTEX_OP_REALTIME) && cmd != FUTEX_OP_LOCK_PI)
+		thread->timeout_ns += host_realtime_offset();
+}
+
+static void timeouts_read(struct survey *survey)
+{
+	static struct look_answer answer;
+
+	for (size_t i = 0; i < survey->out->n_threads; i++) {
+		struct seen_thread *thread = &survey->out->threads[i];
+		struct look look = { .tgid = thread->tgid, .want = LOOK_TIMESPEC, .n = 1 };
+
+		if ((thread->lock == NOBODY && thread->joins == NOBODY) ||
+		    !wait_timed(&thread->wait))
+			continue;
+		look.address[0] = thread->wait.timeout;
+		step(survey, STEP_MEMORY, thread->tgid);
+		look_read(&look, 0, &answer);
+		timeout_set(thread, &answer, 0);
+	}
+}
+
+/* ---- all of it ---- */
+
+/* The system calls and locks of 32-bit programs are others. */
+static bool is_32_bit(struct survey *survey)
+{
+	_cleanup_close_ int fd = symbol_file_open(survey->task.thread, "exe", false);
+	unsigned char ident[EI_NIDENT];
+
+	return fd >= 0 && read(fd, ident, sizeof(ident)) == sizeof(ident) &&
+	       ident[EI_CLASS] == ELFCLASS32;
+}
+
+static int process_read(struct survey *survey)
+{
+	static struct look_answer answer;
+	struct look look = {
+		.tgid = survey->task.tgid,
+		.start_ticks = survey->task.stat.start_ticks,
+		.want = LOOK_PROCESS | (survey->ask->cmdline ? LOOK_CMDLINE : 0),
+	};
+	struct process_info *process = &survey->out->process;
+
+	if (survey->task.stat.flags & PROC_FLAG_KTHREAD)
+		return -EINVAL;
+	step(survey, STEP_PROCESS, look.tgid);
+	look_read(&look, 0, &answer);
+	if (answer.error)
+		return answer.error;
+	*process = answer.process;
+	survey->out->libc = answer.libc;
+	proc_cgroup_unit(process->cgroup, process->unit, sizeof(process->unit));
+	proc_cgroup_container(process->cgroup, process->container_id,
+			      sizeof(process->container_id));
+	return 0;
+}
+
+static void give_up_32_bit(struct survey *survey)
+{
+	for (size_t i = 0; i < survey->out->n_threads; i++)
+		survey->out->threads[i].wait = (struct wait){ .number = -1 };
+	inspection_unclear(survey->out, "it is a 32-bit program, whose locks are not known",
+			   "what its threads wait for");
+}
+
+/* Threads, then their locks, then who holds these: which may be threads of other processes. */
+static int first_reading(struct survey *survey)
+{
+	size_t locks = 0;
+	int err = threads_take(survey);
+
+	if (!err && is_32_bit(survey)) {
+		give_up_32_bit(survey);
+		return 0;
+	}
+	while (!err && survey->judged < survey->out->n_threads) {
+		err = threads_judge(survey);
+		if (err)
+			break;
+		locks_map(survey);
+		locks_merge(survey);
+		err = owners_find(survey, locks);
+		locks = survey->out->n_locks;
+	}
+	return err;
+}
+
+static int survey_do(struct survey *survey)
+{
+	int err = task_open(&survey->task, survey->ask->pid, 0);
+
+	if (!err)
+		err = process_read(survey);
+	if (!err)
+		err = first_reading(survey);
+	if (!err)
+		err = inspection_judge(survey->out);
+	if (!err && (survey->out->n_locks || is_wrong(survey->out)))
+		err = second_reading(survey);
+	if (!err)
+		timeouts_read(survey);
+	survey->out->time_ns = host_now() + host_realtime_offset();
+	if (!err && task_check(&survey->task) == -ESRCH)
+		err = -ESRCH;
+	return err;
+}
+
+int survey_read(const struct survey_ask *ask, struct survey_page *page,
+		struct inspection *inspection)
+{
+	struct survey survey = {
+		.ask = ask,
+		.page = page,
+		.out = inspection,
+		.task = TASK_CLOSED,
+	};
+	int err;
+
+	*inspection = (struct inspection){ 0 };
+	err = survey_do(&survey);
+	task_close(&survey.task);
+	threads_free(&survey.first);
+	spots_free(&survey);
+	free(survey.reading);
+	free(survey.place);
+	return err;
+}
