@@ -237,27 +237,25 @@ const char *inspection_wait(const struct inspection *inspection, int thread, siz
 
 /* ---- the sentence ---- */
 
-/* The first orphaned lock of those with the most threads stuck behind; *others: how many more. */
-static const struct seen_lock *worst_lock(const struct inspection *inspection, bool orphaned,
-					  size_t *stuck, size_t *others)
+/* Of the orphaned locks that with the most threads behind it; *others: how many more there are. */
+static int worst_orphan(const struct inspection *inspection, size_t *stuck, size_t *others)
 {
-	const struct seen_lock *worst = NULL;
+	size_t n = 0, most = 0;
+	int worst = NOBODY;
 
-	*others = *stuck = 0;
 	for (size_t i = 0; i < inspection->n_locks; i++) {
-		const struct seen_lock *lock = &inspection->locks[i];
-		size_t n;
+		size_t behind = inspection_stuck(inspection, i);
 
-		if (orphaned ? !lock_is_orphaned(lock) : !lock->waiters)
+		if (!lock_is_orphaned(&inspection->locks[i]))
 			continue;
-		n = orphaned ? inspection_stuck(inspection, i) : lock->waiters;
-		++*others;
-		if (worst && n <= *stuck)
+		n++;
+		if (worst != NOBODY && behind <= most)
 			continue;
-		worst = lock;
-		*stuck = n;
+		worst = i;
+		most = behind;
 	}
-	--*others;
+	*stuck = most;
+	*others = n - 1;
 	return worst;
 }
 
@@ -270,18 +268,20 @@ static void say_more(FILE *out, size_t n, const char *what)
 static void say_orphan(FILE *out, const struct inspection *inspection)
 {
 	size_t stuck, others;
-	const struct seen_lock *lock = worst_lock(inspection, true, &stuck, &others);
+	const struct seen_lock *lock =
+		&inspection->locks[worst_orphan(inspection, &stuck, &others)];
 	const char *what = lock_type_words(lock->info.type);
 
 	if (stuck)
-		fprintf(out, "%zu thread%s stuck behind ", stuck, stuck == 1 ? " is" : "s are");
+		fprintf(out, "%zu thread%s for ", stuck, stuck == 1 ? " waits" : "s wait");
 	if (lock->inherited)
-		fprintf(out, "a %s that fork copied while the parent held it", what);
-	else if (lock->info.owner_tid)
-		fprintf(out, "thread %d, which is dead%s a %s", lock->info.owner_tid,
-			stuck ? " and holds" : ": it still holds", what);
-	else
+		fprintf(out, "a %s that fork copied locked", what);
+	else if (!lock->info.owner_tid)
 		fprintf(out, "a %s whose owner is dead", what);
+	else if (stuck)
+		fprintf(out, "thread %d, which is dead", lock->info.owner_tid);
+	else
+		fprintf(out, "thread %d is dead and holds a %s", lock->info.owner_tid, what);
 	if (!stuck)
 		fputs("; nobody waits for it yet", out);
 	say_more(out, others, "orphaned lock");
@@ -327,33 +327,80 @@ static void say_deadlock(FILE *out, const struct inspection *inspection)
 		more += !inspection->graph.cycle[i].timed;
 	say_cycle(out, inspection, first_cycle(inspection, false));
 	if (behind)
-		fprintf(out, "; %zu more wait%s behind them", behind, behind == 1 ? "s" : "");
+		fprintf(out, ", %zu more behind", behind);
 	say_more(out, more - 1, "deadlock");
+}
+
+/* How many threads wait for locks on a path that ends like this? */
+static size_t path_count(const struct inspection *inspection, enum path_end end, int at)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < inspection->n_threads; i++) {
+		const struct graph_fate *fate = &inspection->graph.fate[i];
+
+		n += inspection->threads[i].lock != NOBODY && fate->end == end && fate->at == at;
+	}
+	return n;
+}
+
+/* The path end that the most threads wait for. NULL: there is none of the kind. */
+static const struct graph_fate *worst_end(const struct inspection *inspection, enum path_end end,
+					  size_t *waiters)
+{
+	const struct graph_fate *worst = NULL;
+
+	*waiters = 0;
+	for (size_t i = 0; i < inspection->n_threads; i++) {
+		const struct graph_fate *fate = &inspection->graph.fate[i];
+		size_t n;
+
+		if (inspection->threads[i].lock == NOBODY || fate->end != end ||
+		    (worst && worst->at == fate->at))
+			continue;
+		n = path_count(inspection, end, fate->at);
+		if (n <= *waiters)
+			continue;
+		*waiters = n;
+		worst = fate;
+	}
+	return worst;
+}
+
+static void say_convoy(FILE *out, const struct inspection *inspection)
+{
+	size_t free_waiters, waiters;
+	const struct graph_fate *free_end = worst_end(inspection, PATH_FREE, &free_waiters);
+	const struct graph_fate *unknown = worst_end(inspection, PATH_UNKNOWN, &waiters);
+	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
+	const struct seen_lock *lock;
+
+	if (free_end && free_waiters >= waiters) {
+		fprintf(out, "%zu thread%s for %s, which %s", free_waiters,
+			free_waiters == 1 ? " waits" : "s wait",
+			inspection_label(inspection, free_end->at, who),
+			inspection_wait(inspection, free_end->at, 1, does));
+		return;
+	}
+	if (!unknown)
+		return;
+	lock = &inspection->locks[unknown->at];
+	fprintf(out, "%zu thread%s for ", waiters, waiters == 1 ? " waits" : "s wait");
+	if (lock->readers)
+		fprintf(out, "an rwlock that %u reader%s", lock->readers,
+			lock->readers == 1 ? " holds" : "s hold");
+	else
+		fputs("a lock whose owner is not known", out);
 }
 
 static void say_blocked(FILE *out, const struct inspection *inspection)
 {
 	const struct graph_cycle *cycle = first_cycle(inspection, true);
-	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
-	size_t waiters, others;
-	const struct seen_lock *lock;
 
-	if (cycle) {
+	if (cycle)
 		say_cycle(out, inspection, cycle);
-		return;
-	}
-	lock = worst_lock(inspection, false, &waiters, &others);
-	fprintf(out, "%zu thread%s for a %s ", waiters, waiters == 1 ? " waits" : "s wait",
-		lock->readers ? "rwlock" : lock_type_words(lock->info.type));
-	if (lock->readers)
-		fprintf(out, "that %u reader%s, not known which", lock->readers,
-			lock->readers == 1 ? " holds" : "s hold");
-	else if (lock->owner != NOBODY)
-		fprintf(out, "that %s holds, which %s", inspection_label(inspection, lock->owner, who),
-			inspection_wait(inspection, lock->owner, 1, does));
 	else
-		fputs("whose owner is not known", out);
-	say_more(out, others, "lock");
+		say_convoy(out, inspection);
 }
 
 static bool is_stopped(const struct inspection *inspection)
