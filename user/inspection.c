@@ -279,7 +279,8 @@ static void say_orphan(FILE *out, const struct inspection *inspection)
 	else if (!lock->info.owner_tid)
 		fprintf(out, "a %s whose owner is dead", what);
 	else if (stuck)
-		fprintf(out, "thread %d, which is dead", lock->info.owner_tid);
+		fprintf(out, "thread %d, which is %s", lock->info.owner_tid,
+			lock->maybe_copied ? "not in this process" : "dead");
 	else
 		fprintf(out, "thread %d is dead and holds a %s", lock->info.owner_tid, what);
 	if (!stuck)

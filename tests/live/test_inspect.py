@@ -4,15 +4,17 @@
 The workload is lock_steps, stripped: no symbols help."""
 
 import os
+import pathlib
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
-from deadhold import ABSENT, ANY, LIVE, TIMEOUT, any_order, difference, matching
+from deadhold import ABSENT, AGENT, ANY, LIVE, TIMEOUT, any_order, difference, matching
 from inspected import (
     FAILED,
     FOUND,
@@ -242,7 +244,9 @@ def test_fork_parent_thread_gone(steps):
             [lock(waiter, {"state": "dead", "ns_tid": owner["ns_tid"], "inherited": ABSENT}, [waiter])],
         ),
     )
-    assert "or fork copied" in text(child["pid"], status=FOUND)
+    said = text(child["pid"], status=FOUND)
+    assert "which is not in this process" in said.splitlines()[0], said
+    assert "or fork copied" in " ".join(said.split()), said
 
 
 # --- Deadlocks. -----------------------------------------------------------------------------------
@@ -503,3 +507,325 @@ def test_shared_deadlock(pair):
     for pid in (left["pid"], right["pid"]):
         found = inspect(pid, expected={"verdict": "deadlock"})
         assert sorted(cycle_of(found)) == sorted([left["tid"], right["tid"]])
+
+
+# --- What can't be looked at: one line, and status 2. ---------------------------------------------
+
+
+def test_no_such_process(steps):
+    w = steps("normal")
+    pid = w.first["pid"]
+    w.kill()
+    assert f"no process {pid}" in fails(pid)
+
+
+def test_thread_for_a_process(steps):
+    w = steps("normal")
+    event = w.do("actor lock A")
+    said = fails(event["tid"])
+    assert f"is a thread of process {event['pid']}" in said, said
+    assert said.rstrip().endswith(f"use inspect {event['pid']}"), said
+
+
+def test_kernel_thread():
+    stat = open("/proc/2/stat").read()
+    if not stat.startswith("2 (kthreadd)"):
+        pytest.skip("no kernel threads in this PID namespace")
+    assert "thread of the kernel" in fails(2)
+
+
+def test_zombie():
+    child = subprocess.Popen(["/bin/true"])
+    os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+    said = fails(child.pid)
+    child.wait()
+    assert "has ended" in said, said
+
+
+def nobody():
+    os.setgid(65534)
+    os.setuid(65534)
+
+
+def test_not_permitted(steps, tmp_path):
+    """Another user's process; and the copy of deadhold is one that this user can run."""
+    w = steps("normal")
+    event = w.do("actor lock A")
+    said = fails(event["pid"], preexec_fn=nobody)
+    assert f"not permitted to look at process {event['pid']}" in said and "as root" in said, said
+
+
+def test_own_process_without_privilege(tmp_path):
+    """One's own process can be looked at by anyone."""
+    child = subprocess.Popen(["/bin/sleep", "600"], preexec_fn=nobody)
+    try:
+        found, done = lines(child.pid, preexec_fn=nobody)
+        if done.returncode == FAILED and os.path.exists("/proc/sys/kernel/yama/ptrace_scope"):
+            pytest.skip("Yama keeps users from their own processes")
+        assert done.returncode == 0 and found[0]["verdict"] == "ok", done
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_unreadable_page(start_workload):
+    """A read that never comes back costs a child process, not us."""
+    w = start_workload("inspect_page")
+    event = w.event("waits", "unsupported")
+    if event["event"] == "unsupported":
+        pytest.skip(f"userfaultfd: {os.strerror(event['errno'])}")
+    said = fails(event["pid"])
+    assert re.search(rf"process {event['pid']}: reading its memory did not come to an end", said), said
+
+
+def test_ends_meanwhile(steps):
+    """A probe gives it three minutes; it is killed while the probe waits for these to be over."""
+    w = steps("normal")
+    owner = w.do("owner lock A")
+    w.blocks("owner lock A")
+    probe = subprocess.Popen(
+        [AGENT, "inspect", "--probe", "180", str(owner["pid"])],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        wait_for_pause(probe.pid)
+        w.kill()
+        out, err = probe.communicate(timeout=TIMEOUT)
+    finally:
+        probe.kill()
+    assert probe.returncode == 0 and not out
+    assert err.decode() == f"deadhold: process {owner['pid']} ended while it was looked at\n"
+
+
+def wait_for_pause(pid):
+    """Until deadhold's child polls the pidfd, between its two readings."""
+    until = time.monotonic() + TIMEOUT
+    while True:
+        children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        for child in children:
+            wchan = pathlib.Path(f"/proc/{child}/syscall").read_text().split()
+            if wchan[0] in ("7", "73"):  # poll, ppoll
+                return
+        assert time.monotonic() < until, "no child polls"
+        time.sleep(0.002)
+
+
+def test_comes_and_goes(start_workload):
+    """Whatever moment it ends at: a result, or one clear line."""
+    for _ in range(20):
+        child = subprocess.Popen([LIVE / "lock_churn"], stdout=subprocess.DEVNULL)
+        looker = subprocess.Popen(
+            [AGENT, "inspect", "--json", str(child.pid)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        child.kill()
+        child.wait()
+        out, err = looker.communicate(timeout=TIMEOUT)
+        if looker.returncode == 0:
+            assert out and not err
+        else:
+            assert looker.returncode == FAILED and not out, (out, err)
+            assert re.fullmatch(rb"deadhold: .*\b%d\b.*ended.*\n" % child.pid, err), err
+
+
+def test_closed_output(steps):
+    w = steps("normal")
+    event = w.do("actor lock A")
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(
+            [AGENT, "inspect", str(event["pid"])], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert done.returncode == FAILED
+    assert done.stderr == b"deadhold: standard output: write error\n"
+
+
+USAGES = {
+    "no PID": ([], "PIDs, or --all"),
+    "PID that is no number": (["12x"], "12x"),
+    "PID 0": (["0"], "0"),
+    "all and a PID": (["--all", "1"], "--all"),
+    "option of watch": (["-s", "TERM", "1"], "signal"),
+    "probe without a number": (["--probe", "x", "1"], "probe"),
+    "unknown format": (["-o", "svg", "1"], "text, json or dot"),
+    "a graph of all": (["--all", "-o", "dot"], "graph"),
+    "too many": (["1"] * 65, "64"),
+}
+
+
+@pytest.mark.parametrize("case", USAGES)
+def test_usage(case):
+    words, pattern = USAGES[case]
+    assert pattern in fails(*words)
+
+
+@pytest.mark.parametrize("words", [["--all"], ["check", "--probe", "1"], ["-o", "dot"]])
+def test_options_of_inspect_alone(words):
+    done = subprocess.run([AGENT, *words], capture_output=True, check=False)
+    assert done.returncode == 2 and done.stderr.count(b"\n") == 1, done
+
+
+# --- Ways to ask. ---------------------------------------------------------------------------------
+
+
+def test_several(steps):
+    """One object a line; what was found counts more than what could not be looked at."""
+    w = steps("normal")
+    owner = w.do("owner lock A")
+    w.blocks("owner lock A")
+    fine = steps("normal").do("actor lock A")
+    gone = steps("normal")
+    gone.kill()
+    found, done = lines(fine["pid"], gone.first["pid"], owner["pid"])
+    assert [line["verdict"] for line in found] == ["ok", "deadlock"]
+    assert done.returncode == FOUND and done.stderr.count(b"\n") == 1
+    found, done = lines(fine["pid"], gone.first["pid"])
+    assert done.returncode == FAILED and len(found) == 1
+
+
+def test_all(steps):
+    w = steps("normal")
+    owner = w.do("owner lock A")
+    w.blocks("waiter lock A")
+    w.dies("owner return")
+    idle = steps("normal").blocks("idle sem")
+    found, done = lines("--all")
+    verdicts = {line["process"]["pid"]: line["verdict"] for line in found}
+    assert verdicts[owner["pid"]] == "orphaned-lock" and verdicts[idle["pid"]] == "ok"
+    assert done.returncode == FOUND
+    said = run("--all").stdout.decode()
+    assert re.search(rf"^ORPHANED LOCK lock_steps\[{owner['pid']}\]", said, re.M), said
+    assert f"[{idle['pid']}]" not in said, said
+    assert re.search(r"^looked at \d+ processes: \d+ with orphaned locks", said, re.M), said
+
+
+def test_probe(steps):
+    """Wrong for as long as was asked; not wrong when it is over sooner."""
+    w = steps("normal")
+    owner = w.do("owner lock A")
+    w.blocks("owner lock A")
+    found = inspect(owner["pid"], "--probe", "0.7", expected={"verdict": "deadlock"})
+    assert found["readings_apart_s"] >= 0.7
+    fine = steps("normal").do("actor lock A")
+    assert "readings_apart_s" not in inspect(fine["pid"], "--probe", "100")
+
+
+def test_probe_of_what_is_gone(steps):
+    w = steps("normal")
+    w.kill()
+    assert "no process" in fails("--probe", "1", w.first["pid"], status=0)
+
+
+def test_cmdline(steps):
+    w = steps("normal")
+    event = w.do("actor lock A")
+    assert "cmdline" not in inspect(event["pid"])["process"]
+    assert inspect(event["pid"], "--cmdline")["process"]["cmdline"].endswith("lock_steps normal")
+
+
+HOSTILE = b'a"\x1b[2J\\\xff<b>'
+
+
+def test_hostile_name(steps, tmp_path):
+    """Nothing that a thread calls itself reaches the terminal or breaks a format."""
+    w = steps("normal", "normal")
+    event = w.do("left lock A")
+    w.do("right lock B")
+    w.blocks("left lock B")
+    w.blocks("right lock A")
+    for tid in os.listdir(f"/proc/{event['pid']}/task"):
+        with open(f"/proc/{event['pid']}/task/{tid}/comm", "wb") as comm:
+            comm.write(HOSTILE)
+    escaped = 'a"\\x1b[2J\\\\\\xff<b>'
+    done = run(event["pid"])
+    assert escaped in done.stdout.decode() and b"\x1b" not in done.stdout
+    found, _ = lines(event["pid"])
+    assert found[0]["process"]["comm"] == escaped
+    assert b"\x1b" not in run("-o", "dot", event["pid"]).stdout
+    if shutil.which("dot"):
+        draw(run("-o", "dot", event["pid"]).stdout, tmp_path)
+
+
+def draw(graph, folder):
+    """Graphviz reads it without a word, and draws each thread and lock once."""
+    done = subprocess.run(["dot", "-Tsvg"], input=graph, capture_output=True, check=False)
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    (folder / "graph.svg").write_bytes(done.stdout)
+    return done.stdout.decode()
+
+
+@pytest.mark.skipif(not shutil.which("dot"), reason="Graphviz is not installed")
+def test_graph(steps, tmp_path):
+    w = steps("normal", "normal", "normal")
+    a, b = w.do("left lock A"), w.do("right lock B")
+    dead_owner = w.do("gone lock C")
+    w.dies("gone return")
+    w.blocks("left lock B")
+    w.blocks("right lock A")
+    waiter = w.blocks("waiter lock C")
+    done = run("-o", "dot", a["pid"])
+    assert done.returncode == FOUND and not done.stderr
+    svg = draw(done.stdout, tmp_path)
+    for event in (a, b, waiter):
+        assert svg.count(f">{event['step'].split()[0]}[{event['tid']}]</text>") == 1, svg
+    assert svg.count(f">thread {dead_owner['tid']}</text>") == 1 and svg.count(">dead</text>") == 1
+    assert svg.count(">held by</text>") == 3
+    assert len(re.findall('<g id="edge', svg)) == 6
+
+
+# --- Real programs: nothing is wrong with them. ---------------------------------------------------
+
+JAVA = """
+import java.util.concurrent.*;
+public class Idle {
+    public static void main(String[] args) throws Exception {
+        ExecutorService pool = Executors.newFixedThreadPool(8);
+        CountDownLatch started = new CountDownLatch(8);
+        Object monitor = new Object();
+        for (int i = 0; i < 8; i++)
+            pool.submit(() -> { started.countDown(); synchronized (monitor) { monitor.wait(); }
+                                return null; });
+        started.await();
+        System.out.println("ready");
+        System.out.flush();
+        Thread.currentThread().join();
+    }
+}
+"""
+NODE = """
+const { Worker } = require('worker_threads');
+let ready = 0;
+for (let i = 0; i < 2; i++)
+    new Worker("require('worker_threads').parentPort.on('message', () => {});"
+               + "require('worker_threads').parentPort.postMessage(1)", { eval: true })
+        .on('message', () => { if (++ready == 2) console.log('ready'); });
+setInterval(() => {}, 1 << 30);
+"""
+PYTHON = """
+import queue, threading
+jobs = queue.Queue()
+lock = threading.RLock()
+for _ in range(8):
+    threading.Thread(target=jobs.get, daemon=True).start()
+print("ready", flush=True)
+threading.Event().wait()
+"""
+PROGRAMS = {"java": ("Idle.java", JAVA), "node": ("idle.js", NODE), sys.executable: ("idle.py", PYTHON)}
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_real_program(program, tmp_path):
+    if not shutil.which(program):
+        pytest.skip(f"{program} is not installed")
+    name, source = PROGRAMS[program]
+    (tmp_path / name).write_text(source)
+    child = subprocess.Popen([program, tmp_path / name], stdout=subprocess.PIPE, process_group=0)
+    try:
+        assert child.stdout.readline() == b"ready\n"
+        found = inspect(child.pid)
+        assert found["verdict"] in ("ok", "blocked"), found
+        assert not [lock for lock in found["locks"] if lock["orphaned"]] and not found["cycles"]
+    finally:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
