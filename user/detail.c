@@ -10,6 +10,7 @@
 
 #define COLUMNS	    80
 #define INDENT	    2
+#define INDENT_OF   4
 #define INDENT_MORE 8
 
 static size_t columns(const char *text, size_t bytes)
@@ -21,11 +22,11 @@ static size_t columns(const char *text, size_t bytes)
 	return width;
 }
 
-void detail_line(FILE *out, const char *line)
+static void line_print(FILE *out, int indent, const char *line)
 {
-	size_t column = INDENT;
+	size_t column = indent;
 
-	fprintf(out, "%*s", INDENT, "");
+	fprintf(out, "%*s", indent, "");
 	for (bool first = true; *line || first; first = false) {
 		size_t bytes = strcspn(line, " "), width = columns(line, bytes);
 
@@ -45,6 +46,11 @@ void detail_line(FILE *out, const char *line)
 	fputc('\n', out);
 }
 
+void detail_line(FILE *out, const char *line)
+{
+	line_print(out, INDENT, line);
+}
+
 void detail(FILE *out, const char *format, ...)
 {
 	char line[DETAIL_LINE_BYTES];
@@ -53,7 +59,18 @@ void detail(FILE *out, const char *format, ...)
 	va_start(arguments, format);
 	vsnprintf(line, sizeof(line), format, arguments);
 	va_end(arguments);
-	detail_line(out, line);
+	line_print(out, INDENT, line);
+}
+
+void detail_of(FILE *out, const char *format, ...)
+{
+	char line[DETAIL_LINE_BYTES];
+	va_list arguments;
+
+	va_start(arguments, format);
+	vsnprintf(line, sizeof(line), format, arguments);
+	va_end(arguments);
+	line_print(out, INDENT_OF, line);
 }
 
 const char *lock_place(const struct lock_info *lock, char out[LOCK_PLACE_BYTES])

@@ -16,6 +16,8 @@
 /* `line` as a line, whatever bytes it holds. */
 void detail_line(FILE *out, const char *line);
 void detail(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* What belongs to the detail above it: further in. */
+void detail_of(FILE *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Keeps these words on one line. */
 void detail_glue(char *words);

@@ -23,15 +23,21 @@ static void print_quoted(FILE *out, const char *text)
 	}
 }
 
-static bool thread_has_part(const struct inspection *inspection, int thread)
+static bool thread_is_owner(const struct inspection *inspection, int thread)
 {
-	if (inspection->threads[thread].lock != NOBODY)
-		return true;
 	for (size_t i = 0; i < inspection->n_locks; i++)
 		if (inspection->locks[i].owner == thread)
 			return true;
-	return inspection->graph.fate[thread].end != PATH_NONE &&
-	       inspection->graph.fate[thread].end != PATH_FREE;
+	return false;
+}
+
+static bool thread_has_part(const struct inspection *inspection, int thread)
+{
+	const struct graph_fate *fate = &inspection->graph.fate[thread];
+
+	return inspection->threads[thread].lock != NOBODY ||
+	       (fate->end != PATH_NONE && fate->end != PATH_FREE) ||
+	       thread_is_owner(inspection, thread);
 }
 
 static void print_thread(FILE *out, const struct inspection *inspection, int thread)
@@ -88,6 +94,26 @@ static void print_lock(FILE *out, const struct inspection *inspection, int numbe
 	fprintf(out, "\"]\n  l%d -> o%d [label=\"held by\"]\n", number, number);
 }
 
+/* Of the threads that only wait, some for each lock; the others are one box. */
+static void print_threads(FILE *out, const struct inspection *inspection)
+{
+	size_t *drawn = calloc(inspection->n_locks + 1, sizeof(*drawn));
+
+	for (size_t i = 0; drawn && i < inspection->n_threads; i++) {
+		int lock = inspection->threads[i].lock;
+
+		if (!thread_has_part(inspection, i))
+			continue;
+		if (lock == NOBODY || thread_is_owner(inspection, i) || drawn[lock]++ < TEXT_WAITERS)
+			print_thread(out, inspection, i);
+	}
+	for (size_t i = 0; drawn && i < inspection->n_locks; i++)
+		if (drawn[i] > TEXT_WAITERS)
+			fprintf(out, "  m%zu [shape=box style=dashed label=\"%zu more\"]\n  m%zu -> l%zu\n",
+				i, drawn[i] - TEXT_WAITERS, i, i);
+	free(drawn);
+}
+
 static void print_graph(FILE *out, const struct inspection *inspection, const char *message)
 {
 	fprintf(out,
@@ -100,9 +126,7 @@ static void print_graph(FILE *out, const struct inspection *inspection, const ch
 		inspection->process.pid);
 	print_quoted(out, message);
 	fputs("\"\n", out);
-	for (size_t i = 0; i < inspection->n_threads; i++)
-		if (thread_has_part(inspection, i))
-			print_thread(out, inspection, i);
+	print_threads(out, inspection);
 	for (size_t i = 0; i < inspection->n_locks; i++)
 		print_lock(out, inspection, i);
 	fputs("}\n", out);

@@ -55,19 +55,19 @@ static void line_dead_owner(FILE *out, const struct seen_lock *lock)
 	if (lock->info.owner_tid)
 		snprintf(owner, sizeof(owner), "thread %d", lock->info.owner_tid);
 	if (lock_is_robust(&lock->info) && !lock_is_orphaned(lock))
-		detail(out, "held by %s, which has ended; the lock is robust: the next thread that "
+		detail_of(out, "held by %s, which has ended; the lock is robust: the next thread that "
 			    "takes it is told, and can recover it",
 		       owner);
 	else if (lock->inherited)
-		detail(out, "held by %s of the parent when fork copied it: nobody in this process "
+		detail_of(out, "held by %s of the parent when fork copied it: nobody in this process "
 			    "can unlock it",
 		       owner);
 	else if (lock->maybe_copied)
-		detail(out, "held by %s, which is not in this process: it has ended, or fork copied "
+		detail_of(out, "held by %s, which is not in this process: it has ended, or fork copied "
 			    "the lock from a parent; nobody can unlock it",
 		       owner);
 	else
-		detail(out, "held by %s, which has ended: nobody can unlock it", owner);
+		detail_of(out, "held by %s, which has ended: nobody can unlock it", owner);
 }
 
 static void line_owner(FILE *out, const struct inspection *inspection,
@@ -78,15 +78,15 @@ static void line_owner(FILE *out, const struct inspection *inspection,
 	if (lock->owner_state == OWNER_DEAD)
 		line_dead_owner(out, lock);
 	else if (lock->owner != NOBODY)
-		detail(out, "held by %s, which %s", in_full(inspection, lock->owner, who),
+		detail_of(out, "held by %s, which %s", in_full(inspection, lock->owner, who),
 		       inspection_wait(inspection, lock->owner, 1, does));
 	else if (lock->owner_state == OWNER_ALIVE)
-		detail(out, "held by thread %d of another process", lock->info.owner_tid);
+		detail_of(out, "held by thread %d of another process", lock->info.owner_tid);
 	else if (lock->readers)
-		detail(out, "held by %u reader%s: %s", lock->readers, plural(lock->readers),
+		detail_of(out, "held by %u reader%s: %s", lock->readers, plural(lock->readers),
 		       lock->why);
 	else
-		detail(out, "who holds it is not known: %s", lock->why ? lock->why : "not found");
+		detail_of(out, "who holds it is not known: %s", lock->why ? lock->why : "not found");
 }
 
 static void line_waiter(FILE *out, const struct inspection *inspection, size_t thread)
@@ -106,7 +106,7 @@ static void line_waiter(FILE *out, const struct inspection *inspection, size_t t
 		snprintf(how, sizeof(how), "with a timeout");
 	else if (stuck)
 		snprintf(how, sizeof(how), "for ever");
-	detail(out, "%s %s: %s", stuck && !seen->has_timeout ? "stuck" : "waiting",
+	detail_of(out, "%s %s: %s", stuck && !seen->has_timeout ? "stuck" : "waiting",
 	       in_full(inspection, thread, who), how);
 }
 
@@ -125,7 +125,7 @@ static void lines_waiters(FILE *out, const struct inspection *inspection, int lo
 		}
 	}
 	if (more)
-		detail(out, "and %zu more waiter%s: -v or --json lists all", more, plural(more));
+		detail_of(out, "and %zu more waiter%s: -v or --json lists all", more, plural(more));
 }
 
 /* One step of a cycle: who waits for whom, and by which lock. */
