@@ -198,6 +198,11 @@ struct dead_row {
 #define CANDIDATE_SLOTS 8
 #define PACK_SHIFT	56
 #define PACK_ADDRESS	((1ull << PACK_SHIFT) - 1)
+static inline __u64 lock_pack(__u32 layout, __u64 word)
+{
+	return (__u64)layout << PACK_SHIFT | (word & PACK_ADDRESS);
+}
+
 struct candidate_row {
 	__u64 lock[CANDIDATE_SLOTS];
 	__u64 next; /* slot, modulo their number */

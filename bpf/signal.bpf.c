@@ -49,11 +49,25 @@ static __always_inline void send_code(struct send *send, struct kernel_siginfo *
 }
 
 /*
+ * Can the call make this code? The kernel's own (above 0) only a process that writes to itself:
+ * do_rt_sigqueueinfo() and its kin in kernel/signal.c.
+ */
+static __always_inline bool call_makes_code(__u32 which, __s32 code, bool to_itself)
+{
+	bool queues = which == SEND_RT_TGSIGQUEUEINFO || which == SEND_RT_SIGQUEUEINFO ||
+		      which == SEND_PIDFD;
+
+	if (code > 0)
+		return queues && to_itself;
+	return code != SI_TIMER || queues;
+}
+
+/*
  * Which call was it? The system call that current is in counts only where it names this signal and
  * can make this code: a timer may fire in anybody's context.
  */
 static __always_inline void send_call(struct send *send, struct task_struct *current,
-				      struct kernel_siginfo *info)
+				      struct task_struct *target, struct kernel_siginfo *info)
 {
 	struct syscall call;
 	__u32 signal, which;
@@ -61,9 +75,7 @@ static __always_inline void send_call(struct send *send, struct task_struct *cur
 	syscall_of(&call, current);
 	which = call.nr == -1 ? SEND_UNKNOWN : send_call_of(&call, &signal);
 	if (which != SEND_UNKNOWN && signal == send->signal && (unsigned long)info > 1 &&
-	    send->code <= 0 &&
-	    !(send->code == SI_TIMER && which != SEND_RT_TGSIGQUEUEINFO &&
-	      which != SEND_RT_SIGQUEUEINFO && which != SEND_PIDFD))
+	    call_makes_code(which, send->code, current->tgid == target->tgid))
 		send->call = which;
 	else if (send->code == SI_TIMER)
 		send->call = SEND_TIMER;
@@ -148,8 +160,10 @@ static __always_inline bool send_is_fatal(__u32 signal, struct task_struct *targ
 	void *handler = NULL;
 
 	if (result == TRACE_SIGNAL_IGNORED || result == TRACE_SIGNAL_OVERFLOW_FAIL ||
-	    !default_is_fatal(signal) || signal < 1 || signal > 64 ||
-	    target->signal->flags & SIGNAL_UNKILLABLE)
+	    !default_is_fatal(signal) || signal < 1 || signal > 64)
+		return false;
+	/* The init of a namespace is spared all but a SIGKILL from an outer one (else: ignored). */
+	if (target->signal->flags & SIGNAL_UNKILLABLE && signal != 9)
 		return false;
 	action = (void *)sighand + bpf_core_field_offset(struct sighand_struct, action) +
 		 (signal - 1) * bpf_core_type_size(struct k_sigaction);
@@ -194,7 +208,7 @@ int BPF_PROG(signal_generate, int signal, struct kernel_siginfo *info, struct ta
 	if (group && leader)
 		return 0;
 	send_code(&send, info);
-	send_call(&send, current, info);
+	send_call(&send, current, target, info);
 	/* Group signals at a non-leader: PDEATHSIG, timers, pidfds do that too, and mean the process. */
 	if (group && send.call != SEND_KILL && send.call != SEND_RT_SIGQUEUEINFO)
 		return 0;

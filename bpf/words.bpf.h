@@ -49,9 +49,4 @@ __weak __noinline bool words_owner(__u32 layout, __u64 word, struct lock_state *
 	return lock_owner(layout, word, &words, state);
 }
 
-static __always_inline __u64 lock_pack(__u32 layout, __u64 word)
-{
-	return (__u64)layout << PACK_SHIFT | (word & PACK_ADDRESS);
-}
-
 #endif

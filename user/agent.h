@@ -11,11 +11,12 @@
 #include "reader.h"
 #include "stream.h"
 
-/* Cases that were looked into and not said, by why; for the summary. */
+/* Cases that were looked into and not said, by why. But for the first, these are losses. */
 struct unsaid {
 	uint64_t vanished;  /* no orphan any more when read again */
 	uint64_t ambiguous; /* a shared lock: a living thread elsewhere has the owner's number */
 	uint64_t unread;    /* the memory could not be read */
+	uint64_t no_memory; /* for what is to be remembered of it */
 };
 
 struct agent {

@@ -214,8 +214,9 @@ struct alert {
 
 	/* lock-orphaned, orphan-wait, orphan-cleared */
 	char orphan_id[48];
-	struct exit_info exit;	  /* of the dead owner */
-	struct thread_info owner; /* orphan-wait: the dead owner */
+	struct exit_info exit;		   /* of the dead owner */
+	struct thread_info owner;	   /* orphan-wait: the dead owner */
+	struct process_info owner_process; /* orphan-wait: pid 0: unknown, or the waiter's own */
 	const struct lock_info *locks;
 	size_t n_locks; /* orphan-wait and orphan-cleared: 1 */
 	const struct waiter_info *waiters;
@@ -223,6 +224,7 @@ struct alert {
 	struct wait_info wait; /* orphan-wait */
 	bool counted; /* orphan-wait: in text, the lock-orphaned before it has counted it */
 	enum cleared_how how;
+	bool follows; /* orphan-cleared: what was said of the orphan before is now over */
 
 	/* thread-signal, tid-kill; noise uses number, libc, from_same_process */
 	struct signal_info signal;

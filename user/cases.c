@@ -14,10 +14,13 @@
  * overtook it waits this long for the dead one's name.
  */
 #define EXIT_GRACE_NS 100000000ull
+/* A held lock's exit record follows it in the ring, or was lost. */
+#define HELD_NS 10000000000ull
 /* Shared locks of a process that ended count only if somebody outlives it by this. */
 #define OUTLIVE_NS 1000000000ull
 /* A claim without a taker is forgotten after this. */
 #define CLAIM_NS 10000000000ull
+#define CLAIMS	 16384 /* at a time: some 30 MB */
 
 /* One lock of a case. */
 struct found {
@@ -60,6 +63,7 @@ struct orphan_case {
 	size_t n_neighbours, asked;
 	struct task_row *neighbour;
 	uint64_t owner_address; /* of the one shared lock in the dead process; 0: as read */
+	bool shown;		/* the filters let its lock-orphaned through */
 	bool parked;		/* the waiter is given: it does not wait on the lock's own word */
 	const char *missing;
 	struct orphan_case *prev, *next;
@@ -68,6 +72,7 @@ struct orphan_case {
 /* A lock of a thread whose exit record has not come yet. */
 struct held {
 	struct ev_held ev;
+	uint64_t due_ns;
 	struct held *prev, *next;
 };
 
@@ -92,7 +97,7 @@ struct claim {
 	struct proc_key proc;
 	uint64_t word;
 	uint64_t due_ns;
-	bool asked;
+	bool asked, ambiguous;
 	struct claim *prev, *next;
 };
 
@@ -102,6 +107,7 @@ struct cases {
 	struct held *held;
 	struct overtaken *overtaken;
 	struct claim *claims;
+	size_t n_claims;
 	size_t rereads; /* requests under way for open orphans and claims */
 };
 
@@ -156,10 +162,10 @@ static struct orphan_case *case_new(struct cases *cases, const struct proc_key *
 {
 	struct orphan_case *c = calloc(1, sizeof(*c));
 
-	if (!c)
-		return NULL;
-	c->found = calloc(n_found ?: 1, sizeof(*c->found));
-	if (!c->found) {
+	if (c)
+		c->found = calloc(n_found ?: 1, sizeof(*c->found));
+	if (!c || !c->found) {
+		cases->agent->unsaid.no_memory++;
 		free(c);
 		return NULL;
 	}
@@ -439,8 +445,8 @@ static void waits_say(struct orphan_case *c)
 		struct lock_info lock;
 		struct alert alert = { .kind = ALERT_ORPHAN_WAIT, .n_locks = 1, .locks = &lock };
 
-		if (!orphan || !stuck_sayable(&c->stuck[i]) || stuck_for_a_moment(&c->stuck[i], orphan) ||
-		    !model_waiter_new(orphan, &waiter))
+		if (!orphan || !stuck_sayable(&c->stuck[i]) ||
+		    stuck_for_a_moment(&c->stuck[i], orphan) || !model_waiter_new(orphan, &waiter))
 			continue;
 		lock = orphan->lock;
 		if (c->stuck[i].address) { /* the same object, at this process's address */
@@ -455,9 +461,12 @@ static void waits_say(struct orphan_case *c)
 		detect_thread(&alert.thread, &row->task, agent->tick_ns);
 		memcpy(alert.orphan_id, orphan->id, sizeof(alert.orphan_id));
 		alert.owner = orphan->owner;
+		if ((orphan->owner.tid || orphan->owner.ns_tid) &&
+		    orphan->process.pid != alert.process.pid)
+			alert.owner_process = orphan->process;
 		alert.exit = orphan->exit;
 		wait_of(c, &c->stuck[i], &alert.wait);
-		alert.counted = c->stuck[i].counted;
+		alert.counted = c->shown && c->stuck[i].counted;
 		alert.time_ns = row->flags & ROW_SINCE && row->since_ns > c->time_ns ? row->since_ns
 										     : c->time_ns;
 		alert.severity = lock.robust || alert.wait.has_timeout ? SEVERITY_WARNING
@@ -467,8 +476,7 @@ static void waits_say(struct orphan_case *c)
 }
 
 /* The threads that are stuck on the locks that are told; told[i]: found i's place among them, or −1. */
-static size_t waiters_fill(struct orphan_case *c, struct waiter_info *waiters, const ssize_t *told,
-			   bool is_said)
+static size_t waiters_fill(struct orphan_case *c, struct waiter_info *waiters, const ssize_t *told)
 {
 	struct agent *agent = c->cases->agent;
 	size_t i, n = 0;
@@ -485,7 +493,7 @@ static size_t waiters_fill(struct orphan_case *c, struct waiter_info *waiters, c
 		}
 		detect_thread(&waiters[n].thread, &row->task, agent->tick_ns);
 		wait_of(c, &c->stuck[i], &waiters[n].wait);
-		c->stuck[i].counted = is_said && n >= TEXT_WAITERS;
+		c->stuck[i].counted = n >= TEXT_WAITERS;
 		n++;
 	}
 	return n;
@@ -506,7 +514,20 @@ static void orphan_open(struct orphan_case *c, const struct found *found, const 
 	};
 
 	snprintf(orphan.id, sizeof(orphan.id), "%s", id);
-	model_orphan_open(&c->cases->agent->model, &orphan);
+	if (!model_orphan_open(&c->cases->agent->model, &orphan))
+		c->cases->agent->unsaid.no_memory++;
+}
+
+static void orphans_shown(struct orphan_case *c, const ssize_t *told)
+{
+	struct orphan *orphan;
+	size_t i;
+
+	for (i = 0; i < c->n_found; i++) {
+		orphan = told[i] < 0 ? NULL : found_orphan(c, &c->found[i]);
+		if (orphan)
+			orphan->shown = true;
+	}
 }
 
 static void orphaned_say(struct orphan_case *c)
@@ -518,8 +539,10 @@ static void orphaned_say(struct orphan_case *c)
 	struct alert alert = { .kind = ALERT_LOCK_ORPHANED, .time_ns = c->time_ns };
 	size_t i, n = 0;
 
-	if (!locks || !waiters || !told)
+	if (!locks || !waiters || !told) {
+		agent->unsaid.no_memory++;
 		goto out;
+	}
 	snprintf(alert.orphan_id, sizeof(alert.orphan_id), "%s:o%llu", agent->run.id,
 		 (unsigned long long)agent->orphan_number + 1);
 	for (i = 0; i < c->n_found; i++) {
@@ -544,9 +567,12 @@ static void orphaned_say(struct orphan_case *c)
 	alert.locks = locks;
 	alert.n_locks = n;
 	alert.waiters = waiters;
-	alert.n_waiters = waiters_fill(c, waiters, told, stream_wants(&agent->stream, &alert));
+	alert.n_waiters = waiters_fill(c, waiters, told);
 	alert.severity = detect_severity(locks, n, waiters, alert.n_waiters);
 	alert.missing = c->missing;
+	c->shown = stream_wants(&agent->stream, &alert);
+	if (c->shown)
+		orphans_shown(c, told);
 	stream_say(&agent->stream, &alert);
 out:
 	free(locks);
@@ -666,9 +692,12 @@ void cases_held(struct cases *cases, const struct ev_held *held)
 {
 	struct held *kept = malloc(sizeof(*kept));
 
-	if (!kept)
+	if (!kept) {
+		cases->agent->unsaid.no_memory++;
 		return;
+	}
 	kept->ev = *held;
+	kept->due_ns = host_now() + HELD_NS;
 	DL_APPEND(cases->held, kept);
 }
 
@@ -677,15 +706,44 @@ static bool held_by(const struct held *held, const struct ev_task *task)
 	return held->ev.tid == task->tid && proc_equal(&held->ev.proc, &task->proc);
 }
 
-static void dead_note(struct cases *cases, const struct ev_exit *ev, const struct exit_info *exit)
+static void held_free(struct cases *cases, struct held *held)
 {
-	struct owner_key key = { .proc = ev->task.proc, .ns_tid = ev->task.ns_tid }, evicted;
-	struct agent *agent = cases->agent;
-	struct thread_info thread;
+	DL_DELETE(cases->held, held);
+	free(held);
+}
+
+/*
+ * Locks whose exit record was lost. (That their process is over says nothing: of two threads that end
+ * at once, one may say so before the other one's record.)
+ */
+static void held_forget(struct cases *cases, uint64_t now)
+{
+	while (cases->held && cases->held->due_ns < now)
+		held_free(cases, cases->held);
+}
+
+/*
+ * The same, of an earlier bearer of the number: the time of an exit record is taken before its locks
+ * are read.
+ */
+static void held_forget_before(struct cases *cases, const struct ev_exit *ev)
+{
+	struct held *held, *next;
+
+	DL_FOREACH_SAFE(cases->held, held, next)
+	{
+		if (held_by(held, &ev->task) && held->ev.head.time_ns < ev->head.time_ns)
+			held_free(cases, held);
+	}
+}
+
+static void dead_keep(struct agent *agent, const struct owner_key *key,
+		      const struct thread_info *thread, const struct exit_info *exit)
+{
+	struct owner_key evicted;
 	bool evicting;
 
-	detect_thread(&thread, &ev->task, agent->tick_ns);
-	if (model_dead_add(&agent->model, &key, &thread, exit, &evicting, &evicted)) {
+	if (model_dead_add(&agent->model, key, thread, exit, &evicting, &evicted)) {
 		agent->dead_unknown++;
 		return;
 	}
@@ -695,15 +753,44 @@ static void dead_note(struct cases *cases, const struct ev_exit *ev, const struc
 	}
 }
 
+static void dead_note(struct cases *cases, const struct ev_exit *ev, const struct exit_info *exit)
+{
+	struct owner_key key = { .proc = ev->task.proc, .ns_tid = ev->task.ns_tid };
+	struct thread_info thread;
+
+	detect_thread(&thread, &ev->task, cases->agent->tick_ns);
+	dead_keep(cases->agent, &key, &thread, exit);
+}
+
+/* A dead thread whose exit record was lost: known by its number alone. */
+static void dead_adopt(void *context, const struct owner_key *key, const struct dead_row *row)
+{
+	struct exit_info exit = { .reason = EXIT_UNKNOWN, .time_ns = row->exit_ns };
+	struct thread_info thread = { .ns_tid = (int32_t)key->ns_tid };
+	struct cases *cases = context;
+
+	if (!model_dead(&cases->agent->model, key))
+		dead_keep(cases->agent, key, &thread, &exit);
+}
+
+void cases_records_lost(struct cases *cases)
+{
+	hooks_dead_each(cases->agent->hooks, dead_adopt, cases);
+}
+
 /* The process ends with it: its shared locks are claims until somebody is seen to outlive it. */
 static void claim_add(struct cases *cases, const struct ev_exit *ev, const struct ev_held *held,
 		      const struct exit_info *exit)
 {
-	struct claim *claim = calloc(1, sizeof(*claim));
 	struct agent *agent = cases->agent;
+	struct claim *claim = NULL;
 
-	if (!claim)
+	if (cases->n_claims < CLAIMS)
+		claim = calloc(1, sizeof(*claim));
+	if (!claim) {
+		agent->unsaid.no_memory++;
 		return;
+	}
 	claim->shared = held->place;
 	claim->shared.offset -= lock_word_offset(held->lock.layout);
 	claim->state = held->lock;
@@ -716,6 +803,7 @@ static void claim_add(struct cases *cases, const struct ev_exit *ev, const struc
 	claim->exit = *exit;
 	claim->due_ns = ev->head.time_ns + OUTLIVE_NS;
 	DL_APPEND(cases->claims, claim);
+	cases->n_claims++;
 }
 
 void cases_exit(struct cases *cases, const struct ev_exit *ev)
@@ -729,6 +817,7 @@ void cases_exit(struct cases *cases, const struct ev_exit *ev)
 	detect_exit(&exit, ev);
 	if (!dying)
 		dead_note(cases, ev, &exit);
+	held_forget_before(cases, ev);
 	DL_FOREACH(cases->held, held)
 	{
 		n += held_by(held, &ev->task);
@@ -743,8 +832,7 @@ void cases_exit(struct cases *cases, const struct ev_exit *ev)
 			claim_add(cases, ev, &held->ev, &exit);
 		else if (c)
 			case_add(c, &held->ev);
-		DL_DELETE(cases->held, held);
-		free(held);
+		held_free(cases, held);
 	}
 	if (c) {
 		c->time_ns = ev->head.time_ns;
@@ -759,7 +847,7 @@ void cases_exit(struct cases *cases, const struct ev_exit *ev)
 }
 
 /* The dead owner by its number in the process; what is not known of it stays unknown. */
-static bool owner_fill(struct orphan_case *c, const struct ev_task *waiter)
+static void owner_fill(struct orphan_case *c, const struct ev_task *waiter)
 {
 	struct owner_key key = { .proc = c->proc, .ns_tid = c->owner_ns_tid };
 	const struct dead *dead = model_dead(&c->cases->agent->model, &key);
@@ -767,14 +855,13 @@ static bool owner_fill(struct orphan_case *c, const struct ev_task *waiter)
 	if (dead) {
 		c->owner = dead->thread;
 		c->exit = dead->exit;
-		return true;
+	} else {
+		c->exit = (struct exit_info){ .reason = EXIT_UNKNOWN };
+		c->owner = (struct thread_info){ .ns_tid = c->owner_ns_tid };
 	}
-	c->exit = (struct exit_info){ .reason = EXIT_UNKNOWN };
-	c->owner = (struct thread_info){ .ns_tid = c->owner_ns_tid };
 	/* In the host's own namespace the number is the host's too. */
-	if (waiter->ns_tid == waiter->tid)
+	if (!c->owner.tid && waiter->ns_tid == waiter->tid)
 		c->owner.tid = c->owner_ns_tid;
-	return false;
 }
 
 static void wait_begin(struct cases *cases, const struct ev_wait_dead *ev)
@@ -852,6 +939,7 @@ static void claim_apply(struct orphan_case *c, const struct claim *claim)
 static void claim_free(struct cases *cases, struct claim *claim)
 {
 	DL_DELETE(cases->claims, claim);
+	cases->n_claims--;
 	free(claim);
 }
 
@@ -910,25 +998,12 @@ static void cleared_say(struct cases *cases, struct orphan *orphan, enum cleared
 		.locks = &orphan->lock,
 		.n_locks = 1,
 		.how = how,
+		.follows = orphan->shown,
 	};
 
 	memcpy(alert.orphan_id, orphan->id, sizeof(alert.orphan_id));
 	stream_say(&cases->agent->stream, &alert);
 	model_orphan_close(&cases->agent->model, orphan);
-}
-
-/* Locks whose exit record was lost. */
-static void held_forget(struct cases *cases, const struct proc_key *proc)
-{
-	struct held *held, *next;
-
-	DL_FOREACH_SAFE(cases->held, held, next)
-	{
-		if (!proc_equal(&held->ev.proc, proc))
-			continue;
-		DL_DELETE(cases->held, held);
-		free(held);
-	}
 }
 
 static void dead_removed(void *context, const struct owner_key *key)
@@ -947,7 +1022,6 @@ void cases_process_over(struct cases *cases, const struct proc_key *proc, enum c
 		if (proc_equal(&orphan->via, proc) && !orphan->key.place.shared.inode)
 			cleared_say(cases, orphan, how, time_ns);
 	}
-	held_forget(cases, proc);
 	model_process_gone(&agent->model, proc, dead_removed, agent->hooks);
 }
 
@@ -1110,7 +1184,7 @@ static void claim_asked(void *context, const struct mappers *mappers,
 	if (!claim || answer->error == -ECANCELED)
 		return; /* a waiter turned up meanwhile */
 	if (answer->owners) {
-		cases->agent->unsaid.ambiguous++; /* a waiter may still settle it: sweep.c */
+		claim->ambiguous = true; /* a waiter may still settle it: sweep.c */
 		return;
 	}
 	if (answer->error || answer->unread)
@@ -1132,6 +1206,7 @@ static void claims_look(struct cases *cases, uint64_t now)
 					   .ns_tid = claim->state.owner };
 
 		if (claim->due_ns + CLAIM_NS < now) {
+			cases->agent->unsaid.ambiguous += claim->ambiguous;
 			claim_free(cases, claim);
 		} else if (claim->due_ns <= now && !claim->asked) {
 			claim->asked = !reader_mappers(cases->agent->reader, &mappers, claim_asked,
@@ -1145,6 +1220,7 @@ void cases_tick(struct cases *cases)
 {
 	const struct orphan *orphan = cases->agent->model.orphans;
 
+	held_forget(cases, host_now());
 	claims_look(cases, host_now());
 	while (orphan)
 		orphan = orphans_look(cases, orphan);

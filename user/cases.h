@@ -36,6 +36,12 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck);
 /* Did a thread of that number end with its process, and its own exit hook see it hold this lock? */
 bool cases_claimed(const struct cases *cases, const struct shared_place *shared, uint32_t owner);
 
+/*
+ * Records were lost: whose exit records those were, the kernel's table of the dead still knows. They are
+ * kept from now on like all others, and make room like all others.
+ */
+void cases_records_lost(struct cases *cases);
+
 /* A process image is over: its open orphans are cleared, its dead are forgotten. */
 void cases_process_over(struct cases *cases, const struct proc_key *proc, enum cleared_how how,
 			uint64_t time_ns);

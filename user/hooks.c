@@ -504,6 +504,37 @@ void hooks_dead_remove(struct hooks *hooks, const struct owner_key *key)
 	bpf_map_delete_elem(bpf_map__fd(hooks->object->maps.dead_threads), key);
 }
 
+void hooks_dead_each(struct hooks *hooks, hooks_dead_row *row, void *context)
+{
+	int fd = bpf_map__fd(hooks->object->maps.dead_threads);
+	struct owner_key key, next, *at = NULL;
+	struct dead_row value;
+
+	while (!bpf_map_get_next_key(fd, at, &next)) {
+		if (!bpf_map_lookup_elem(fd, &next, &value))
+			row(context, &next, &value);
+		key = next;
+		at = &key;
+	}
+}
+
+void hooks_candidate_note(struct hooks *hooks, const struct owner_key *key, uint32_t layout,
+			  uint64_t word)
+{
+	int fd = bpf_map__fd(hooks->object->maps.candidates);
+	struct candidate_row row = { 0 };
+	uint64_t packed = lock_pack(layout, word);
+	size_t i;
+
+	bpf_map_lookup_elem(fd, key, &row);
+	for (i = 0; i < CANDIDATE_SLOTS; i++) {
+		if (row.lock[i] == packed)
+			return;
+	}
+	row.lock[row.next++ % CANDIDATE_SLOTS] = packed;
+	bpf_map_update_elem(fd, key, &row, BPF_ANY);
+}
+
 void hooks_noise(struct hooks *hooks, hooks_noise_row *row, void *context)
 {
 	int fd = bpf_map__fd(hooks->object->maps.noise);

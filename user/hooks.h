@@ -91,6 +91,16 @@ int hooks_snapshot(struct hooks *hooks, uint32_t tgid, hooks_row *row, void *con
 bool hooks_dead(struct hooks *hooks, const struct owner_key *key, struct dead_row *row);
 void hooks_dead_remove(struct hooks *hooks, const struct owner_key *key);
 
+typedef void hooks_dead_row(void *context, const struct owner_key *key, const struct dead_row *row);
+void hooks_dead_each(struct hooks *hooks, hooks_dead_row *row, void *context);
+
+/*
+ * Notes a private lock for its owner's exit, as the futex hook does where a thread blocks. With the
+ * kernel adding to the same row at the same moment, one of the two may be left out.
+ */
+void hooks_candidate_note(struct hooks *hooks, const struct owner_key *key, uint32_t layout,
+			  uint64_t word);
+
 /* Folded signals: all rows; then one row, gone with its process. */
 typedef void hooks_noise_row(void *context, const struct noise_key *key,
 			     const struct noise_row *row);

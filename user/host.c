@@ -184,23 +184,6 @@ int32_t host_tgid(int32_t tid)
 	return 0;
 }
 
-int32_t host_pidfd(int32_t pid, int32_t fd, bool *thread)
-{
-	_cleanup_fclose_ FILE *file = NULL;
-	char path[48], line[128];
-	unsigned int flags = 0;
-	int32_t target = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
-	file = fopen(path, "re");
-	while (file && fgets(line, sizeof(line), file)) {
-		sscanf(line, "flags: %o", &flags);
-		sscanf(line, "Pid: %d", &target);
-	}
-	*thread = flags & O_EXCL;
-	return target;
-}
-
 int host_run(struct run *run)
 {
 	unsigned char random[16];

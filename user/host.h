@@ -36,12 +36,6 @@ uint64_t host_ticks(uint64_t start_ns);
 int32_t host_tgid(int32_t tid);
 
 /*
- * The thread or process (host number) that a process's pidfd refers to; *thread: it was opened with
- * PIDFD_THREAD (shown as O_EXCL, Linux 6.9). 0: not to be told. The file may be another one by now.
- */
-int32_t host_pidfd(int32_t pid, int32_t fd, bool *thread);
-
-/*
  * After attaching: not dumpable, no new privileges, and only the capabilities that reading other
  * processes takes (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH). 0 or -errno.
  */

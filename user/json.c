@@ -276,6 +276,8 @@ static void json_waiters(struct jsonw *w, const struct alert *alert, const struc
 static void json_owner(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
 	jsonw_object(w, "owner");
+	if (alert->owner_process.pid)
+		json_process(w, "process", &alert->owner_process, run);
 	json_thread(w, "thread", &alert->owner);
 	json_exit(w, "exit", &alert->exit, run);
 	jsonw_object_end(w);

@@ -394,6 +394,17 @@ static void look_cmdline(const struct task *task, struct look_answer *answer)
 				   sizeof(answer->process.cmdline));
 }
 
+static void look_pidfd(const struct task *task, const struct look *look, struct look_answer *answer)
+{
+	char name[32], text[1024];
+	ssize_t n;
+
+	snprintf(name, sizeof(name), "fdinfo/%d", look->pidfd);
+	n = task_read_file(task->thread, name, text, sizeof(text));
+	if (n > 0)
+		proc_pidfd_parse(text, n, &answer->pidfd_id, &answer->pidfd_thread);
+}
+
 static void look_maps(const struct task *task, const struct look *look, uint64_t until_ns,
 		      struct look_answer *answer)
 {
@@ -424,6 +435,8 @@ static int look_attempt(const struct look *look, uint64_t until_ns, struct look_
 		look_process(&task, answer);
 	if (look->want & LOOK_CMDLINE)
 		look_cmdline(&task, answer);
+	if (look->want & LOOK_PIDFD)
+		look_pidfd(&task, look, answer);
 	if (look->want & (LOOK_PROCESS | LOOK_MAPPINGS))
 		look_maps(&task, look, until_ns, answer);
 	return task_check(&task);

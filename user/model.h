@@ -66,6 +66,7 @@ struct orphan {
 	struct proc_key via; /* the process through whose memory it is re-read */
 	uint64_t via_word;
 	struct said *said;
+	bool shown; /* the filters let its lock-orphaned through */
 };
 
 struct model {

@@ -2,6 +2,7 @@
 #include "proc.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 
 /* What is left of a text. */
@@ -238,6 +239,28 @@ int proc_syscall_parse(const char *text, size_t len, struct proc_syscall *call)
 				return -EINVAL;
 	}
 	return syscall_value(&c, &call->sp) && syscall_value(&c, &pc) ? 0 : -EINVAL;
+}
+
+int proc_pidfd_parse(const char *text, size_t len, int32_t *pid, bool *thread)
+{
+	struct cursor c = { text, text + len }, line;
+	bool known = false;
+	uint64_t flags;
+
+	*pid = 0;
+	*thread = false;
+	while (cursor_line(&c, &line)) {
+		if (cursor_word(&line, "flags:\t") && cursor_number(&line, 8, &flags)) {
+			*thread = flags & O_EXCL;
+		} else if (cursor_word(&line, "Pid:\t")) {
+			known = true;
+			if (cursor_char(&line, '-'))
+				*pid = -1;
+			else
+				cursor_id(&line, pid);
+		}
+	}
+	return known ? 0 : -EINVAL;
 }
 
 static bool mapping_parse_flags(struct cursor *c, struct proc_mapping *m)

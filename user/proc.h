@@ -116,6 +116,13 @@ void proc_cgroup_container(const char *path, char *id, size_t size);
 /* /proc/PID/cmdline: NULs become spaces, those at the end are dropped; cut to size, terminated. */
 void proc_cmdline_parse(const char *text, size_t len, char *cmdline, size_t size);
 
+/*
+ * /proc/PID/fdinfo/FD of a process descriptor: the number of whom it stands for, and whether that is a
+ * thread (PIDFD_THREAD, which is O_EXCL). 0, or -EINVAL when it is none. Pid is 0 for one whom the
+ * reader's namespace does not have, -1 for one who has ended.
+ */
+int proc_pidfd_parse(const char *text, size_t len, int32_t *pid, bool *thread);
+
 /* The target of /proc/PID/ns/pid, "pid:[4026531836]". The inode, or 0. */
 uint32_t proc_namespace_parse(const char *text, size_t len);
 

@@ -28,6 +28,7 @@ enum look_want {
 	LOOK_WORDS = 4,	    /* the lock words around each address */
 	LOOK_MAPPINGS = 8,  /* the mapping in which each address lies, and a symbol for it */
 	LOOK_TIMESPEC = 16, /* 16 bytes at each address as a struct timespec */
+	LOOK_PIDFD = 32,    /* whom its file descriptor `pidfd` stands for */
 };
 
 /* What is asked of one process. */
@@ -35,6 +36,7 @@ struct look {
 	int32_t tgid;
 	uint64_t start_ticks; /* of the process, /proc/TGID/stat field 22: who it must be; 0: any */
 	uint32_t want;	      /* enum look_want */
+	int32_t pidfd;	      /* with LOOK_PIDFD */
 	uint32_t n;	      /* addresses, 0 to LOOK_ADDRESSES */
 	uint64_t address[LOOK_ADDRESSES];
 	/* Bytes from the start of the lock object to its futex word: the symbol is the object's. */
@@ -59,6 +61,8 @@ struct look_answer {
 	struct process_info
 		process;     /* with LOOK_PROCESS; members that could not be read are unknown */
 	enum lock_libc libc; /* with LOOK_PROCESS: which libc the process has mapped */
+	int32_t pidfd_id; /* with LOOK_PIDFD: a TGID or, of a thread's descriptor, a TID; 0: unknown */
+	bool pidfd_thread;
 	uint32_t n;
 	struct {
 		struct lock_words words; /* have_at 0: not readable */

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,12 @@
 /* PIDFD_SIGNAL_THREAD, include/uapi/linux/pidfd.h (6.9). */
 #define PIDFD_THREAD_FLAG 1
 
+/* Whom a failed send's file descriptor stands for. */
+struct target_fd {
+	int32_t id; /* 0: unknown */
+	bool thread;
+};
+
 /* A send that waits for what is known of its sender and target: later ones wait behind it. */
 struct waiting {
 	union {
@@ -20,7 +25,15 @@ struct waiting {
 		struct ev_signal signal;
 		struct ev_send_failed failed;
 	};
+	struct target_fd fd;
+	struct fd_request *request; /* under way */
 	struct waiting *prev, *next;
+};
+
+/* Lives until it is answered, the send that it is for perhaps not. */
+struct fd_request {
+	struct signals *signals;
+	struct waiting *waiting;
 };
 
 #define WAITING_LIMIT 16384
@@ -50,6 +63,13 @@ struct signals *signals_new(struct agent *agent)
 	return signals;
 }
 
+static void waiting_free(struct waiting *waiting)
+{
+	if (waiting->request)
+		waiting->request->waiting = NULL;
+	free(waiting);
+}
+
 void signals_free(struct signals *signals)
 {
 	struct waiting *waiting, *next;
@@ -59,7 +79,7 @@ void signals_free(struct signals *signals)
 		return;
 	DL_FOREACH_SAFE(signals->waiting, waiting, next)
 	{
-		free(waiting);
+		waiting_free(waiting);
 	}
 	HASH_ITER (hh, signals->folded, folded, other) {
 		HASH_DEL(signals->folded, folded);
@@ -136,16 +156,11 @@ static bool target_find_tid(struct signals *signals, int32_t tid, struct target_
 }
 
 static bool target_find(struct signals *signals, const struct ev_send_failed *failed,
-			struct target_search *search)
+			const struct target_fd *fd, struct target_search *search)
 {
-	bool thread;
-	int32_t tid;
-
-	if (failed->call == SEND_PIDFD) {
-		tid = host_pidfd(failed->sender.proc.tgid, failed->tid, &thread);
-		return (thread || failed->call_flags & PIDFD_THREAD_FLAG) &&
-		       target_find_tid(signals, tid, search);
-	}
+	if (failed->call == SEND_PIDFD)
+		return (fd->thread || failed->call_flags & PIDFD_THREAD_FLAG) &&
+		       target_find_tid(signals, fd->id, search);
 	if (failed->tid <= 0)
 		return false;
 	if (sender_is_host(failed))
@@ -176,7 +191,8 @@ static bool target_fits(const struct target_search *search, const struct ev_send
 	       (sender_is_host(failed) ? search->task.proc.tgid : search->task.ns_tgid);
 }
 
-static void failed_say(struct signals *signals, const struct ev_send_failed *failed)
+static void failed_say(struct signals *signals, const struct ev_send_failed *failed,
+		       const struct target_fd *fd)
 {
 	struct agent *agent = signals->agent;
 	bool by_kill = failed->call == SEND_KILL || failed->call == SEND_RT_SIGQUEUEINFO;
@@ -196,15 +212,15 @@ static void failed_say(struct signals *signals, const struct ev_send_failed *fai
 	};
 
 	/* kill names processes; that a thread was meant shows only where the number is a thread's. */
-	if (target_find(signals, failed, &search) && target_fits(&search, failed)) {
+	if (target_find(signals, failed, fd, &search) && target_fits(&search, failed)) {
 		if (by_kill && search.task.tid == search.task.proc.tgid)
 			return;
 		detect_process(&alert.process, &search.task, agent->tick_ns);
 		detect_thread(&alert.thread, &search.task, agent->tick_ns);
 		alert.signal.libc = processes_fill(agent->processes, &search.task.proc,
 						   &alert.process);
-	} else if (by_kill ||
-		   (failed->call == SEND_PIDFD && !(failed->call_flags & PIDFD_THREAD_FLAG))) {
+	} else if (by_kill || (failed->call == SEND_PIDFD && !fd->thread &&
+			       !(failed->call_flags & PIDFD_THREAD_FLAG))) {
 		return;
 	} else if (failed->call != SEND_PIDFD) {
 		target_as_named(&alert, failed);
@@ -232,10 +248,11 @@ static bool send_ready(struct signals *signals, const struct ev_head *head)
 	return ready;
 }
 
-static void send_say(struct signals *signals, const struct ev_head *head)
+static void send_say(struct signals *signals, const struct ev_head *head,
+		     const struct target_fd *fd)
 {
 	if (head->type == EV_SEND_FAILED)
-		failed_say(signals, (const void *)head);
+		failed_say(signals, (const void *)head, fd);
 	else
 		signal_say(signals, (const void *)head);
 }
@@ -244,34 +261,77 @@ void signals_flush(struct signals *signals, bool all)
 {
 	struct waiting *first;
 
-	while ((first = signals->waiting) && (all || send_ready(signals, &first->head))) {
+	while ((first = signals->waiting) &&
+	       (all || (!first->request && send_ready(signals, &first->head)))) {
 		DL_DELETE(signals->waiting, first);
 		signals->n_waiting--;
-		send_say(signals, &first->head);
-		free(first);
+		send_say(signals, &first->head, &first->fd);
+		waiting_free(first);
 	}
+}
+
+static void fd_answered(void *context, const struct look *look, const struct look_answer *answer)
+{
+	struct fd_request *request = context;
+	struct waiting *waiting = request->waiting;
+
+	(void)look;
+	if (waiting) {
+		waiting->request = NULL;
+		if (!answer->error)
+			waiting->fd = (struct target_fd){ answer->pidfd_id, answer->pidfd_thread };
+		signals_flush(request->signals, false);
+	}
+	free(request);
+}
+
+static void fd_ask(struct signals *signals, struct waiting *waiting)
+{
+	const struct ev_send_failed *failed = &waiting->failed;
+	struct agent *agent = signals->agent;
+	struct look look = {
+		.tgid = failed->sender.proc.tgid,
+		.start_ticks = failed->sender.proc.start_ns / agent->tick_ns,
+		.want = LOOK_PIDFD,
+		.pidfd = failed->tid,
+	};
+	struct fd_request *request = malloc(sizeof(*request));
+
+	if (!request)
+		return;
+	*request = (struct fd_request){ signals, waiting };
+	if (reader_look(agent->reader, &look, fd_answered, request))
+		free(request);
+	else
+		waiting->request = request;
 }
 
 /* `size` bytes at head: one of the two records. */
 static void send_take(struct signals *signals, const struct ev_head *head, size_t size)
 {
+	bool by_fd = head->type == EV_SEND_FAILED &&
+		     ((const struct ev_send_failed *)head)->call == SEND_PIDFD;
+	const struct target_fd unknown = { 0 };
 	struct waiting *waiting = NULL;
 
-	if (!signals->waiting && send_ready(signals, head)) {
-		send_say(signals, head);
+	if (!signals->waiting && !by_fd && send_ready(signals, head)) {
+		send_say(signals, head, &unknown);
 		return;
 	}
 	if (signals->n_waiting < WAITING_LIMIT)
-		waiting = malloc(sizeof(*waiting));
+		waiting = calloc(1, sizeof(*waiting));
 	if (!waiting) {
 		/* Rather say it without the names of executables than lose it or its order. */
 		signals_flush(signals, true);
-		send_say(signals, head);
+		send_say(signals, head, &unknown);
 		return;
 	}
 	memcpy(&waiting->head, head, size);
 	DL_APPEND(signals->waiting, waiting);
 	signals->n_waiting++;
+	if (by_fd)
+		fd_ask(signals, waiting);
+	signals_flush(signals, false);
 }
 
 void signals_sent(struct signals *signals, const struct ev_signal *signal)
@@ -299,10 +359,25 @@ static struct folded *folded_get(struct signals *signals, const struct noise_key
 	return folded;
 }
 
-/* No process of that number: the kernel's row and ours can go. EPERM means that it is there. */
+struct image {
+	const struct proc_key *proc;
+	bool runs;
+};
+
+static void image_row(void *context, const struct task_row *row)
+{
+	struct image *image = context;
+
+	image->runs |= proc_equal(&row->task.proc, image->proc);
+}
+
+/* Nobody of that process, or of that image of it: the kernel's row and ours can go. */
 static void folded_gone(struct signals *signals, struct folded *folded)
 {
-	if (!kill(folded->key.proc.tgid, 0) || errno != ESRCH)
+	struct image image = { .proc = &folded->key.proc };
+
+	if (hooks_snapshot(signals->agent->hooks, folded->key.proc.tgid, image_row, &image) ||
+	    image.runs)
 		return;
 	hooks_noise_remove(signals->agent->hooks, &folded->key);
 	HASH_DEL(signals->folded, folded);

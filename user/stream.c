@@ -56,13 +56,38 @@ static bool cgroups_match(const struct word_list *list, const char *cgroup)
 	return !list->n || !*cgroup;
 }
 
-static bool process_match(const struct options *o, const struct alert *a)
+#define ANY_THREAD (-1)
+
+/* One that the alert is about. Where no thread is known, none fits that is asked for. */
+static bool party_match(const struct options *o, const struct process_info *process, int32_t tid)
 {
-	if (!ids_match(&o->pids, a->process.pid) || !cgroups_match(&o->cgroups, a->process.cgroup))
+	if (!ids_match(&o->pids, process->pid) ||
+	    (tid != ANY_THREAD && !ids_match(&o->tids, tid)) ||
+	    !cgroups_match(&o->cgroups, process->cgroup))
 		return false;
-	if (o->comms.n && !comms_match(&o->comms, a->process.comm))
+	if (o->comms.n && !comms_match(&o->comms, process->comm))
 		return false;
-	return !comms_match(&o->not_comms, a->process.comm);
+	return !comms_match(&o->not_comms, process->comm);
+}
+
+/* The target; the dead owner, or one of those who wait for its lock. */
+static bool parties_match(const struct options *o, const struct alert *a)
+{
+	size_t i;
+
+	if (a->follows || party_match(o, &a->process, a->thread.tid))
+		return true;
+	if (a->kind == ALERT_ORPHAN_WAIT)
+		return party_match(o, a->owner_process.pid ? &a->owner_process : &a->process,
+				   a->owner.tid);
+	for (i = 0; i < a->n_waiters; i++) {
+		const struct waiter_info *waiter = &a->waiters[i];
+
+		if (party_match(o, waiter->process.pid ? &waiter->process : &a->process,
+				waiter->thread.tid))
+			return true;
+	}
+	return false;
 }
 
 static bool signal_match(const struct options *o, const struct alert *a)
@@ -95,9 +120,11 @@ bool stream_wants(const struct stream *stream, const struct alert *alert)
 		return false;
 	if (o->kinds && !(o->kinds & 1u << alert->kind))
 		return false;
-	if (alert->kind != ALERT_NOISE && !ids_match(&o->tids, alert->thread.tid))
+	if (is_about_signals(alert) && !signal_match(o, alert))
 		return false;
-	return process_match(o, alert) && (!is_about_signals(alert) || signal_match(o, alert));
+	if (alert->kind == ALERT_NOISE) /* is counted by process */
+		return party_match(o, &alert->process, ANY_THREAD);
+	return parties_match(o, alert);
 }
 
 static char *alert_format(const struct stream *stream, const struct alert *alert, size_t *len)

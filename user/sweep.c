@@ -50,10 +50,9 @@ struct sweep {
 	size_t blocked;
 	struct task_row *rows; /* by process, then by futex word */
 	size_t n_rows, room;
-	size_t from, at;	    /* the rows, then the shared locks, of the request under way */
-	struct stuck_list private;  /* of the process that is being gone through */
-	struct stuck_list shared;   /* of all */
-	const struct stuck *handed; /* the last one that a case was made of in this list */
+	size_t from, at;	   /* the rows, then the shared locks, of the request under way */
+	struct stuck_list private; /* of the process that is being gone through */
+	struct stuck_list shared;  /* of all */
 	struct suspect *suspects;
 	struct judged *judged;
 };
@@ -155,11 +154,19 @@ static bool stuck_is_said(const struct sweep *sweep, const struct stuck *stuck)
 	return orphan && model_waiter_said(orphan, &waiter);
 }
 
+/* A case finds all who wait for the lock in that process: one of them stands for all. */
+static bool same_case(const struct stuck *a, const struct stuck *b)
+{
+	return !a->parked && !b->parked && a->state.address == b->state.address &&
+	       a->state.owner == b->state.owner &&
+	       proc_equal(&a->row->task.proc, &b->row->task.proc);
+}
+
 static void stuck_add(struct sweep *sweep, struct stuck_list *list, const struct stuck *stuck)
 {
 	struct stuck *grown;
 
-	if (stuck_is_said(sweep, stuck))
+	if (stuck_is_said(sweep, stuck) || (list->n && same_case(&list->at[list->n - 1], stuck)))
 		return;
 	grown = array_grow(list->at, list->n, &list->room, sizeof(*grown));
 	if (!grown)
@@ -214,14 +221,6 @@ static bool owner_is_forked(struct sweep *sweep, const struct stuck *stuck)
 	return ancestor.found;
 }
 
-/* A case finds all who wait for the lock in that process: the others need none of their own. */
-static bool same_case(const struct stuck *a, const struct stuck *b)
-{
-	return !a->parked && !b->parked && a->state.address == b->state.address &&
-	       a->state.owner == b->state.owner &&
-	       proc_equal(&a->row->task.proc, &b->row->task.proc);
-}
-
 /* A first reading becomes a suspect, the second a case. */
 static void stuck_note(struct sweep *sweep, struct stuck *stuck)
 {
@@ -238,10 +237,7 @@ static void stuck_note(struct sweep *sweep, struct stuck *stuck)
 		sweep->fresh = true;
 		return;
 	}
-	if (sweep->handed && same_case(sweep->handed, stuck))
-		return;
 	stuck->forked = !stuck->shared.inode && stuck->state.owner && owner_is_forked(sweep, stuck);
-	sweep->handed = stuck;
 	cases_stuck(sweep->agent->cases, stuck);
 }
 
@@ -300,6 +296,18 @@ static void park_suspected(struct sweep *sweep, const struct task_row *row)
 
 /* ---- private locks ---- */
 
+/*
+ * The owner lives. Where the thread blocked before the agent was there to see it, nobody noted the lock
+ * for the owner's end.
+ */
+static void stuck_note_candidate(struct sweep *sweep, const struct stuck *stuck)
+{
+	struct owner_key key = { .proc = stuck->row->task.proc, .ns_tid = stuck->state.owner };
+
+	if (!(stuck->row->flags & ROW_SINCE) && !stuck->parked)
+		hooks_candidate_note(sweep->agent->hooks, &key, stuck->state.layout, stuck->word);
+}
+
 /* The words of all of them have been read: only now is it read who is alive. */
 static void private_judge(struct sweep *sweep)
 {
@@ -310,12 +318,13 @@ static void private_judge(struct sweep *sweep)
 	if (!list->n)
 		return;
 	living_read(sweep, &living, list->at[0].row->task.proc.tgid);
-	sweep->handed = NULL;
 	for (i = 0; i < list->n; i++) {
 		struct stuck *stuck = &list->at[i];
 
-		if (stuck->state.owner && living_has(&living, stuck->state.owner))
+		if (stuck->state.owner && living_has(&living, stuck->state.owner)) {
+			stuck_note_candidate(sweep, stuck);
 			continue;
+		}
 		if (stuck->parked)
 			park_suspected(sweep, stuck->row);
 		stuck_note(sweep, stuck);
@@ -417,7 +426,6 @@ static void shared_begin(struct sweep *sweep)
 	if (sweep->shared.n)
 		qsort(sweep->shared.at, sweep->shared.n, sizeof(*sweep->shared.at), shared_order);
 	sweep->at = 0;
-	sweep->handed = NULL;
 	shared_step(sweep);
 }
 

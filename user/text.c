@@ -90,11 +90,12 @@ static const char *exit_reason_words(enum exit_reason reason)
 /* The dead owner and its end; of a lock that fork copied, why nobody can unlock it. */
 static void detail_owner(FILE *out, const struct alert *alert, const struct thread_info *owner)
 {
-	char who[WHO_BYTES], when[PHRASE_BYTES], name[SIGNAL_NAME_BYTES];
+	char who[WHO_BYTES], whose[WHO_BYTES], when[PHRASE_BYTES], name[SIGNAL_NAME_BYTES];
+	const struct process_info *other = &alert->owner_process;
 	char by[PHRASE_BYTES] = "", code[PHRASE_BYTES] = "";
 	const struct exit_info *end = &alert->exit;
 
-	thread_in_full(&alert->process, owner, who);
+	thread_in_full(other->pid ? other : &alert->process, owner, who);
 	if (alert->exit.reason == EXIT_FORK) {
 		detail(out, "fork: inherited locked from the parent; nobody in this process "
 			    "holds it, so nobody can unlock it");
@@ -107,8 +108,9 @@ static void detail_owner(FILE *out, const struct alert *alert, const struct thre
 			 signal_name(end->signal, LIBC_UNKNOWN, ORIGIN_OTHER, name));
 	if (end->has_code && end->code)
 		snprintf(code, sizeof(code), ", exit code %d", end->code);
-	detail(out, "dead owner %s: %s%s%s%s", who, exit_reason_words(end->reason), by, code,
-	       ago(alert, end->time_ns, when));
+	detail(out, "dead owner %s%s%s: %s%s%s%s", who, other->pid ? " of " : "",
+	       other->pid ? process_in_full(other, whose) : "", exit_reason_words(end->reason), by,
+	       code, ago(alert, end->time_ns, when));
 }
 
 /* process: of the waiter, NULL where it is the alert's own; lock: NULL where it is the only one */

@@ -40,6 +40,7 @@ struct watch {
 	uint64_t end_ns; /* -d; 0: none */
 	uint64_t noise_due_ns, noise_said_ns, loss_due_ns;
 	uint64_t losses_said[16];
+	uint64_t records_lost; /* of the ring buffer, up to the last look */
 	bool watched_gone[OPTION_LIST];
 	size_t n_watched_gone;
 	char why[256];
@@ -153,6 +154,7 @@ static size_t losses_collect(struct watch *w, struct pair pairs[16])
 {
 	uint64_t kernel[LOSSES], recursion;
 	struct reader_losses reader = reader_losses(w->agent.reader);
+	const struct unsaid *unsaid = &w->agent.unsaid;
 	size_t n = 0;
 
 	hooks_losses(w->agent.hooks, kernel, &recursion);
@@ -161,12 +163,26 @@ static size_t losses_collect(struct watch *w, struct pair pairs[16])
 	pairs[n++] = (struct pair){ "dead-threads",
 				    kernel[LOSS_DEAD_THREADS] + w->agent.dead_unknown, NULL };
 	pairs[n++] = (struct pair){ "noise", kernel[LOSS_NOISE], NULL };
+	pairs[n++] = (struct pair){ "waits", kernel[LOSS_WAITS] + kernel[LOSS_UNREADABLE], NULL };
 	pairs[n++] = (struct pair){ "robust-list", kernel[LOSS_ROBUST_LIST], NULL };
 	pairs[n++] = (struct pair){ "mappings", kernel[LOSS_MAPPINGS], NULL };
 	pairs[n++] = (struct pair){ "recursion", recursion, NULL };
 	pairs[n++] = (struct pair){ "reader", reader.deadlines + w->agent.reader_failures, NULL };
+	pairs[n++] = (struct pair){ "locks-unread", unsaid->unread, NULL };
+	pairs[n++] = (struct pair){ "locks-ambiguous", unsaid->ambiguous, NULL };
+	pairs[n++] = (struct pair){ "memory", unsaid->no_memory, NULL };
 	pairs[n++] = (struct pair){ "output", w->agent.stream.refused, NULL };
 	return n;
+}
+
+static void records_lost_follow(struct watch *w)
+{
+	uint64_t kernel[LOSSES], recursion;
+
+	hooks_losses(w->agent.hooks, kernel, &recursion);
+	if (kernel[LOSS_RING_BUFFER] > w->records_lost)
+		cases_records_lost(w->agent.cases);
+	w->records_lost = kernel[LOSS_RING_BUFFER];
 }
 
 static void loss_say(struct watch *w)
@@ -236,7 +252,6 @@ static void summary_say(struct watch *w)
 			       .counts = counts,
 			       .losses = losses,
 			       .figures = figures };
-	uint64_t kernel[LOSSES], recursion;
 	size_t n_places, n = 0, i;
 	enum alert_kind kind;
 
@@ -246,7 +261,6 @@ static void summary_say(struct watch *w)
 								  w->agent.stream.said[kind],
 								  NULL };
 	}
-	hooks_losses(w->agent.hooks, kernel, &recursion);
 	n_places = losses_collect(w, places);
 	for (i = 0; i < n_places; i++) {
 		if (places[i].count)
@@ -257,11 +271,7 @@ static void summary_say(struct watch *w)
 	figures[n++] = (struct pair){ "dead_threads_known", w->agent.model.n_dead, NULL };
 	figures[n++] = (struct pair){ "dead_threads_forgotten", w->agent.dead_forgotten, NULL };
 	figures[n++] = (struct pair){ "sweeps", sweep_passes(w->agent.sweep), NULL };
-	figures[n++] = (struct pair){ "waits_unreadable", kernel[LOSS_UNREADABLE], NULL };
-	figures[n++] = (struct pair){ "waits_without_row", kernel[LOSS_WAITS], NULL };
 	figures[n++] = (struct pair){ "locks_vanished", w->agent.unsaid.vanished, NULL };
-	figures[n++] = (struct pair){ "locks_ambiguous", w->agent.unsaid.ambiguous, NULL };
-	figures[n++] = (struct pair){ "locks_unread", w->agent.unsaid.unread, NULL };
 	alert.n_figures = n;
 	alert.run_time_s = (alert.time_ns - w->ready_ns) / 1e9;
 	stream_say(&w->agent.stream, &alert);
@@ -352,6 +362,7 @@ static void due_run(struct watch *w)
 		sweep_begin(w->agent.sweep);
 	}
 	if (w->loss_due_ns <= now) {
+		records_lost_follow(w);
 		loss_say(w);
 		w->loss_due_ns = now + LOSS_NS;
 	}

@@ -127,8 +127,10 @@ def orphaned(owner, locks, reason, waiters, **members):
 def stuck(event, held, owner, reason, wait=None, **members):
     """orphan-wait: the thread of `event` waits for the lock `held`, whose owner died. The owner is
     an event, or what is expected to be said of the dead thread."""
-    if _is_event(owner):
-        owner = thread(owner)
+    dead = {"exit": {"reason": reason}}
+    if _is_event(owner) and owner["pid"] != event["pid"]:
+        dead["process"] = process(owner)
+    dead["thread"] = thread(owner) if _is_event(owner) else owner
     return {
         "kind": "orphan-wait",
         "severity": "critical",
@@ -136,7 +138,7 @@ def stuck(event, held, owner, reason, wait=None, **members):
         "process": process(event),
         "thread": thread(event),
         "lock": held,
-        "owner": {"thread": owner, "exit": {"reason": reason}},
+        "owner": dead,
         "wait": {**WAIT, **(wait or {})},
         **members,
     }

@@ -545,6 +545,35 @@ def test_shared_between_processes(agent, start_steps, tmp_path, end, owner_ns, w
     )
 
 
+def test_shared_owners_end_with_their_process(agent, start_steps, tmp_path):
+    """The process's main thread ends at the same moment on another CPU, and says that the process
+    is over, now and then before the owner's record is whole."""
+    if agent.rung("exit") == "late":
+        pytest.skip("the memory is gone: no such owner is named")
+    pairs = []
+    for n in range(16):
+        ours = start_steps("init", tmp_path / f"{n}", "normal", "normal")
+        theirs = start_steps("join", tmp_path / f"{n}", "normal", "normal")
+        pairs.append((ours, theirs, ours.do("owner lock A"), theirs.blocks("waiter lock A")))
+    settle_shared(agent)
+    for ours, *_ in pairs:
+        ours.go("owner exit")
+        assert ours.wait() == 0
+    for _, _, _, b in pairs:
+        agent.wait_for(kind="orphan-wait", pid=b["pid"])
+    for n, (ours, theirs, owner, b) in enumerate(pairs):
+        held = lock(owner, shared=True, id=shared_id(tmp_path / f"{n}", owner))
+        expect_orphans(
+            agent,
+            [ours, theirs],
+            [
+                orphaned(owner, [held], {"reason": "process-exit"},
+                         [{**waiter(b), "process": process(b)}]),
+                stuck(b, {**held, "address": address(b["lock"])}, owner, "process-exit"),
+            ],
+        )
+
+
 def test_shared_anonymous_memory(agent, start_steps):
     w = start_steps("anonymous", "normal")
     w.do("child fork")
@@ -841,6 +870,27 @@ def test_orphan_older_than_the_agent(start_agent, start_steps, kind, waiter_is):
             orphaned(owner, [held], {"reason": "unknown"}, [waiter(b, **wait)],
                      thread=unseen(owner)),
             stuck(b, held, unseen(owner), "unknown", wait),
+        ],
+    )
+
+
+@pytest.mark.parametrize("kind", ["normal", "recursive", "rwlock", "musl recursive"])
+def test_waiter_older_than_the_agent(start_agent, start_steps, kind):
+    """Nobody saw it block. Where the owner dies later it is found at that exit all the same, not by
+    a sweep: that would say that the waiter proves it."""
+    w, owner, looks, wait, end, reason = start_kind(start_steps, kind)
+    b = w.blocks("waiter lock A")
+    agent = start_agent()
+    w.dies(f"owner {end}")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    wait = {**wait, "since": ABSENT}
+    held = lock(owner, **looks, proof="owner-word")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], agent.reason(reason), [waiter(b, **wait)]),
+            stuck(b, held, owner, agent.reason(reason), wait),
         ],
     )
 

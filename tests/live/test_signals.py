@@ -909,6 +909,21 @@ def test_init_of_namespace(said, sender, start_actor):
     said([sender, target], [alert("thread-signal", signal, sender.sender(), target, 1, sent)])
 
 
+@pytest.mark.parametrize("call", ["tgkill", "kill"])
+def test_kill_of_namespace_init(said, sender, start_actor, call):
+    """Only SIGKILL from an outer namespace ends it: fatal."""
+    target = mortal(start_actor(name="sig-init", threads=["in-1"], pid_ns=True))
+    sent = sender.send(call, SIGKILL, target, scope="host")
+    assert target.workload.wait() == 128 + SIGKILL, "as unshare says that its child was killed"
+    if call == "kill":
+        signal = signal_object(SIGKILL, "kill", SI_USER, scope="process", fatal=True)
+        kind = "tid-kill"
+    else:
+        signal = signal_object(SIGKILL, "tgkill", SI_TKILL, fatal=True)
+        kind = "thread-signal"
+    said([sender, target], [alert(kind, signal, sender.sender(), target, 1, sent)])
+
+
 # --- Filters. -------------------------------------------------------------------------------------
 
 

@@ -589,6 +589,18 @@ static void test_fork(void **state)
 	assert_no_detail(alert, "died");
 }
 
+static void test_owner_of_another_process(void **state)
+{
+	struct alert alert = sample_wait();
+
+	(void)state;
+	alert.owner_process = (struct process_info){ .pid = 4800, .comm = "batch", .uid = -1 };
+	alert.exit = (struct exit_info){ .reason = EXIT_PROCESS_KILLED, .signal = 9 };
+	assert_detail(alert,
+		      "dead owner worker-3 (tid 4712) of batch (pid 4800): its process was killed\n"
+		      "        with SIGKILL");
+}
+
 static void test_waits(void **state)
 {
 	struct alert alert = sample_wait();
@@ -1003,6 +1015,15 @@ static void test_json_orphan_wait(void **state)
 	assert_json_string(json, "owner.exit.reason", "return");
 	assert_json_string(json, "lock.address", "0x55d0c2f050e0");
 	assert_json_string(json, "wait.timeout_ns", "18446744073709551615");
+	assert_null(json_object_get(json_object_get(json, "owner"), "process"));
+	json_decref(json);
+
+	/* A lock in shared memory, whose owner died with another process. */
+	alert.owner_process = alert.process;
+	alert.owner_process.pid = 4800;
+	json = json_of(alert);
+	assert_json_number(json, "owner.process.pid", 4800);
+	assert_json_number(json, "process.pid", 4700);
 	json_decref(json);
 }
 
@@ -1469,6 +1490,7 @@ int main(void)
 		cmocka_unit_test(test_who),
 		cmocka_unit_test(test_how_it_died),
 		cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_owner_of_another_process),
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_robust),
 		cmocka_unit_test(test_stuck_on_which),

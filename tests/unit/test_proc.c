@@ -497,19 +497,50 @@ static void anything_goes(void **state)
 	}
 }
 
+static void test_pidfd(void **state)
+{
+	static const struct {
+		const char *text;
+		int err;
+		int32_t pid;
+		bool thread;
+	} cases[] = {
+		{ "pos:\t0\nflags:\t02000002\nmnt_id:\t15\nino:\t61\nPid:\t4712\nNSpid:\t4712\t7\n",
+		  0, 4712, false },
+		{ "pos:\t0\nflags:\t02000202\nmnt_id:\t15\nPid:\t4713\n", 0, 4713, true },
+		{ "flags:\t0200\nPid:\t-1\nNSpid:\t-1\n", 0, -1, true }, /* has ended */
+		{ "flags:\t02\nPid:\t0\n", 0, 0, false },		 /* of another namespace */
+		{ "pos:\t0\nflags:\t0200\nmnt_id:\t15\n", -EINVAL, 0, true }, /* a file */
+		{ "", -EINVAL, 0, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		int32_t pid;
+		bool thread;
+
+		assert_int_equal(
+			proc_pidfd_parse(cases[i].text, strlen(cases[i].text), &pid, &thread),
+			cases[i].err);
+		assert_int_equal(pid, cases[i].pid);
+		assert_int_equal(thread, cases[i].thread);
+	}
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(stat_plain),	   cmocka_unit_test(stat_hostile_comm),
-		cmocka_unit_test(stat_long_comm),  cmocka_unit_test(stat_cut),
-		cmocka_unit_test(stat_refused),	   cmocka_unit_test(stat_ended),
-		cmocka_unit_test(status_plain),	   cmocka_unit_test(status_missing),
-		cmocka_unit_test(status_hostile),  cmocka_unit_test(mapping_plain),
-		cmocka_unit_test(mapping_forms),   cmocka_unit_test(mapping_refused),
-		cmocka_unit_test(path_cut),	   cmocka_unit_test(path_deleted),
-		cmocka_unit_test(path_libc),	   cmocka_unit_test(cgroup_forms),
-		cmocka_unit_test(cgroup_names),	   cmocka_unit_test(cmdline_forms),
-		cmocka_unit_test(namespace_forms), cmocka_unit_test(anything_goes),
+		cmocka_unit_test(stat_plain),	  cmocka_unit_test(stat_hostile_comm),
+		cmocka_unit_test(stat_long_comm), cmocka_unit_test(stat_cut),
+		cmocka_unit_test(stat_refused),	  cmocka_unit_test(stat_ended),
+		cmocka_unit_test(status_plain),	  cmocka_unit_test(status_missing),
+		cmocka_unit_test(status_hostile), cmocka_unit_test(mapping_plain),
+		cmocka_unit_test(mapping_forms),  cmocka_unit_test(mapping_refused),
+		cmocka_unit_test(path_cut),	  cmocka_unit_test(path_deleted),
+		cmocka_unit_test(path_libc),	  cmocka_unit_test(cgroup_forms),
+		cmocka_unit_test(cgroup_names),	  cmocka_unit_test(cmdline_forms),
+		cmocka_unit_test(test_pidfd),	  cmocka_unit_test(namespace_forms),
+		cmocka_unit_test(anything_goes),
 	};
 
 	return cmocka_run_group_tests_name("proc", tests, NULL, NULL);

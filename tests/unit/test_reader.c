@@ -560,6 +560,31 @@ static void timespecs(void **state)
 	target_end(&target);
 }
 
+/* Of the target's own descriptors: one for the test's process, and one that is none. */
+static void make_pidfds(void)
+{
+	board->address = (uintptr_t)syscall(SYS_pidfd_open, getppid(), 0);
+}
+
+static void process_descriptors(void **state)
+{
+	struct target target = target_start(make_pidfds);
+	struct look look = look_for(&target, LOOK_PIDFD, NULL);
+
+	(void)state;
+	reader_ready(PATIENT_MS);
+	look.pidfd = (int32_t)board->address;
+	look_at(&look);
+	assert_int_equal(answer.error, 0);
+	assert_int_equal(answer.pidfd_id, getpid());
+	assert_false(answer.pidfd_thread);
+	look.pidfd++;
+	look_at(&look);
+	assert_int_equal(answer.error, 0);
+	assert_int_equal(answer.pidfd_id, 0);
+	target_end(&target);
+}
+
 /* --- shared memory --- */
 
 static int object_fd;
@@ -1304,6 +1329,7 @@ int main(void)
 		cmocka_unit_test_teardown(long_maps_lines, reader_end),
 		cmocka_unit_test_teardown(torn_words, reader_end),
 		cmocka_unit_test_teardown(timespecs, reader_end),
+		cmocka_unit_test_teardown(process_descriptors, reader_end),
 		cmocka_unit_test_teardown(shared_mapping, reader_end),
 		cmocka_unit_test_teardown(who_maps, reader_end),
 		cmocka_unit_test_teardown(who_maps_in_slices, reader_end),

@@ -44,6 +44,60 @@ static void by_id(void **state)
 	assert_false(wants(&options, &alert));
 }
 
+/* Dead owner, waiters, and those who wait later: the lines about one orphan go together. */
+static void by_any_party(void **state)
+{
+	struct waiter_info waiters[] = {
+		{ .thread.tid = 13 },
+		{ .process = { .pid = 20, .comm = "other" }, .thread.tid = 21 },
+	};
+	struct alert alert = { .kind = ALERT_LOCK_ORPHANED,
+			       .process = { .pid = 10, .comm = "web" },
+			       .thread.tid = 11,
+			       .waiters = waiters,
+			       .n_waiters = 2 };
+	struct options options = { .tids = { 1, { 13 } } };
+
+	(void)state;
+	assert_true(wants(&options, &alert));
+	options.pids = (struct id_list){ 1, { 20 } }; /* not both of one party */
+	assert_false(wants(&options, &alert));
+	options.tids.id[0] = 21;
+	assert_true(wants(&options, &alert));
+	options = (struct options){ .comms = { 1, { "other" } } };
+	assert_true(wants(&options, &alert));
+	options = (struct options){ .comms = { 1, { "third" } } };
+	assert_false(wants(&options, &alert));
+
+	options = (struct options){ .pids = { 1, { 10 } } };
+	alert = (struct alert){ .kind = ALERT_ORPHAN_WAIT, .process.pid = 20, .thread.tid = 21 };
+	assert_false(wants(&options, &alert));
+	alert.owner_process.pid = 10;
+	assert_true(wants(&options, &alert));
+
+	options = (struct options){ .tids = { 1, { 21 } } };
+	alert = (struct alert){ .kind = ALERT_ORPHAN_CLEARED, .process.pid = 10, .thread.tid = 11 };
+	assert_false(wants(&options, &alert));
+	alert.follows = true;
+	assert_true(wants(&options, &alert));
+	options.kinds = 1u << ALERT_LOCK_ORPHANED;
+	assert_false(wants(&options, &alert));
+}
+
+/* Of folded signals no thread is known. */
+static void noise_by_process(void **state)
+{
+	struct options options = { .output = OUTPUT_JSON,
+				   .tids = { 1, { 11 } },
+				   .pids = { 1, { 10 } } };
+	struct alert alert = { .kind = ALERT_NOISE, .process.pid = 10 };
+
+	(void)state;
+	assert_true(wants(&options, &alert));
+	alert.process.pid = 20;
+	assert_false(wants(&options, &alert));
+}
+
 /* What text says in another place: noise in the summary, the many waiters of a lock with the lock. */
 static void left_out_of_text(void **state)
 {
@@ -63,8 +117,8 @@ static void left_out_of_text(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(by_kind),
-		cmocka_unit_test(by_id),
+		cmocka_unit_test(by_kind),	    cmocka_unit_test(by_id),
+		cmocka_unit_test(by_any_party),	    cmocka_unit_test(noise_by_process),
 		cmocka_unit_test(left_out_of_text),
 	};
 
