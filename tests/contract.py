@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Checks that docs/alerts.md, docs/alerts.schema.json and any recorded lines agree.
+"""Checks that docs/alerts.md, docs/inspect.md, their schemas and any recorded lines agree.
 
     contract.py               the examples of docs/alerts.md, and the schema against mutations
     contract.py FILE...       also every line of these recordings ("-": standard input)

@@ -370,7 +370,7 @@ static const struct graph_fate *worst_end(const struct inspection *inspection, e
 
 static void say_convoy(FILE *out, const struct inspection *inspection)
 {
-	size_t free_waiters, waiters;
+	size_t free_waiters, waiters, recovering;
 	const struct graph_fate *free_end = worst_end(inspection, PATH_FREE, &free_waiters);
 	const struct graph_fate *unknown = worst_end(inspection, PATH_UNKNOWN, &waiters);
 	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
@@ -383,8 +383,12 @@ static void say_convoy(FILE *out, const struct inspection *inspection)
 			inspection_wait(inspection, free_end->at, 1, does));
 		return;
 	}
-	if (!unknown)
+	if (!unknown) { /* what is dead and no orphan is robust */
+		worst_end(inspection, PATH_DEAD, &recovering);
+		fprintf(out, "%zu thread%s for a robust lock whose owner is dead", recovering,
+			recovering == 1 ? " waits" : "s wait");
 		return;
+	}
 	lock = &inspection->locks[unknown->at];
 	fprintf(out, "%zu thread%s for ", waiters, waiters == 1 ? " waits" : "s wait");
 	if (lock->readers)

@@ -93,7 +93,8 @@ static void line_waiter(FILE *out, const struct inspection *inspection, size_t t
 {
 	const struct seen_thread *seen = &inspection->threads[thread];
 	const struct graph_fate *fate = &inspection->graph.fate[thread];
-	bool stuck = fate->end == PATH_DEAD || (fate->end == PATH_CYCLE && !fate->timed);
+	bool stuck = (fate->end == PATH_DEAD && lock_is_orphaned(&inspection->locks[fate->at])) ||
+		     (fate->end == PATH_CYCLE && !inspection->graph.cycle[fate->at].timed);
 	char who[WHO_BYTES], length[DURATION_BYTES], how[64] = "without a timeout";
 
 	if (seen->has_timeout && !seen->absolute && seen->timeout_ns >= 0)
@@ -104,7 +105,7 @@ static void line_waiter(FILE *out, const struct inspection *inspection, size_t t
 			 duration(seen->timeout_ns - inspection->time_ns, length));
 	else if (seen->has_timeout)
 		snprintf(how, sizeof(how), "with a timeout");
-	else if (stuck)
+	else if (stuck && !fate->timed)
 		snprintf(how, sizeof(how), "for ever");
 	detail_of(out, "%s %s: %s", stuck && !seen->has_timeout ? "stuck" : "waiting",
 	       in_full(inspection, thread, who), how);

@@ -23,7 +23,7 @@
 #include "look.h"
 #include "symbol.h"
 #include "task.h"
-#include "threads.h"
+#include "roster.h"
 
 #define NS_PER_S      1000000000ll
 #define APART_S	      0.1
@@ -61,7 +61,7 @@ struct survey {
 	struct survey_page *page;
 	struct inspection *out;
 	struct task task;
-	struct threads first;
+	struct roster first;
 	struct thread *reading; /* the first one, of each of out->threads */
 	size_t room_threads, room_locks;
 	struct lock_place *place; /* of each of out->locks */
@@ -153,7 +153,7 @@ static bool is_wanting(const struct thread *thread)
 
 static int threads_take(struct survey *survey)
 {
-	int err = threads_read(survey->task.process, progress, survey, &survey->first);
+	int err = roster_read(survey->task.process, progress, survey, &survey->first);
 
 	for (size_t i = 0; !err && i < survey->first.n; i++) {
 		if (is_wanting(&survey->first.at[i]))
@@ -331,7 +331,7 @@ static int thread_park(struct survey *survey, struct seen_thread *thread)
 	park_read(&park, &answer);
 	for (uint32_t i = 0; !answer.error && i < answer.n; i++)
 		if (answer.lock[i].owner &&
-		    !threads_find_living(&survey->first, answer.lock[i].owner))
+		    !roster_find_living(&survey->first, answer.lock[i].owner))
 			return lock_add(survey, thread, &answer.lock[i]);
 	return 0;
 }
@@ -353,7 +353,7 @@ static void thread_join(struct survey *survey, struct seen_thread *thread)
 	    self != joined.descriptor ||
 	    task_read_memory(&survey->task, joined.tid, &tid, sizeof(tid)) != sizeof(tid))
 		return;
-	other = threads_find_living(&survey->first, tid);
+	other = roster_find_living(&survey->first, tid);
 	if (!other || thread_of(survey, other) == thread)
 		return;
 	thread->joins = other - survey->first.at;
@@ -477,7 +477,7 @@ static bool is_inherited(struct survey *survey, uint32_t owner)
 {
 	const struct process_info *process = &survey->out->process;
 	_cleanup_task_ struct task parent = TASK_CLOSED;
-	_cleanup_threads_ struct threads threads = { 0 };
+	_cleanup_roster_ struct roster threads = { 0 };
 	struct thread *thread;
 	char text[64];
 	ssize_t n;
@@ -487,9 +487,9 @@ static bool is_inherited(struct survey *survey, uint32_t owner)
 	n = task_read_link(parent.thread, "ns/pid", text, sizeof(text));
 	if (n <= 0 || proc_namespace_parse(text, n) != process->pid_ns)
 		return false;
-	if (threads_read(parent.process, progress, survey, &threads))
+	if (roster_read(parent.process, progress, survey, &threads))
 		return false;
-	thread = threads_find_living(&threads, owner);
+	thread = roster_find_living(&threads, owner);
 	return thread && thread->info.start_ticks <= process->start_ticks;
 }
 
@@ -497,7 +497,7 @@ static void owner_private(struct survey *survey, struct seen_lock *lock)
 {
 	const struct process_info *process = &survey->out->process;
 	int32_t owner = lock->info.owner_tid;
-	struct thread *living = threads_find_living(&survey->first, owner);
+	struct thread *living = roster_find_living(&survey->first, owner);
 
 	if (living) {
 		lock->owner_state = OWNER_ALIVE;
@@ -514,7 +514,7 @@ static int owner_elsewhere(struct survey *survey, struct seen_lock *lock, int32_
 {
 	int32_t tgid = host_tgid(tid);
 	_cleanup_task_ struct task task = TASK_CLOSED;
-	_cleanup_threads_ struct threads threads = { 0 };
+	_cleanup_roster_ struct roster threads = { 0 };
 	struct thread *thread = NULL;
 	int err;
 
@@ -528,8 +528,8 @@ static int owner_elsewhere(struct survey *survey, struct seen_lock *lock, int32_
 		return 0;
 	step(survey, STEP_THREADS, tgid);
 	if (tgid && !task_open(&task, tgid, 0) &&
-	    !threads_read(task.process, progress, survey, &threads))
-		thread = threads_find(&threads, tid);
+	    !roster_read(task.process, progress, survey, &threads))
+		thread = roster_find(&threads, tid);
 	if (!thread || thread->ended)
 		return 0;
 	err = thread_add(survey, tgid, thread);
@@ -642,39 +642,39 @@ static bool thread_settled(const struct thread *first, const struct thread *seco
 }
 
 /* Reads again the processes whose threads wait; *own is the inspected one's. */
-static int threads_again(struct survey *survey, struct threads *own)
+static int threads_again(struct survey *survey, struct roster *own)
 {
 	struct inspection *out = survey->out;
 	int err;
 
 	step(survey, STEP_THREADS, survey->task.tgid);
-	err = threads_read(survey->task.process, progress, survey, own);
+	err = roster_read(survey->task.process, progress, survey, own);
 	for (size_t i = 0; !err && i < out->n_threads; i++) {
-		_cleanup_threads_ struct threads elsewhere = { 0 };
+		_cleanup_roster_ struct roster elsewhere = { 0 };
 		_cleanup_task_ struct task task = TASK_CLOSED;
-		const struct threads *threads = own;
+		const struct roster *threads = own;
 
 		if (i >= out->n_own) {
 			threads = &elsewhere;
 			if (!task_open(&task, out->threads[i].tgid, 0))
-				threads_read(task.process, progress, survey, &elsewhere);
+				roster_read(task.process, progress, survey, &elsewhere);
 		}
 		if ((out->threads[i].lock != NOBODY || out->threads[i].joins != NOBODY) &&
 		    !thread_settled(&survey->reading[i],
-				    threads_find(threads, survey->reading[i].info.tid)))
+				    roster_find(threads, survey->reading[i].info.tid)))
 			thread_drop(&out->threads[i]);
 	}
 	return err;
 }
 
 static bool owner_same(struct survey *survey, const struct seen_lock *lock,
-		       const struct threads *own)
+		       const struct roster *own)
 {
 	const struct thread *living;
 
 	if (place_of(survey, lock - survey->out->locks)->shared.inode || !lock->info.owner_tid)
 		return true; /* asked anew, or nobody is named */
-	living = threads_find_living(own, lock->info.owner_tid);
+	living = roster_find_living(own, lock->info.owner_tid);
 	if (lock->owner_state == OWNER_DEAD)
 		return !living;
 	return living && lock->owner != NOBODY &&
@@ -695,7 +695,7 @@ static bool lock_same(const struct seen_lock *lock, const struct lock_place *pla
 	       (int32_t)state.owner == lock->info.owner_tid;
 }
 
-static int locks_again(struct survey *survey, const struct threads *own)
+static int locks_again(struct survey *survey, const struct roster *own)
 {
 	static struct look_answer answer;
 
@@ -739,7 +739,7 @@ static bool is_wrong(const struct inspection *out)
 static int second_reading(struct survey *survey)
 {
 	double apart_s = APART_S;
-	_cleanup_threads_ struct threads own = { 0 };
+	_cleanup_roster_ struct roster own = { 0 };
 	uint64_t from = host_now();
 	int err;
 
@@ -890,7 +890,7 @@ int survey_read(const struct survey_ask *ask, struct survey_page *page,
 	*inspection = (struct inspection){ 0 };
 	err = survey_do(&survey);
 	task_close(&survey.task);
-	threads_free(&survey.first);
+	roster_free(&survey.first);
 	spots_free(&survey);
 	free(survey.reading);
 	free(survey.place);

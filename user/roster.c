@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include "threads.h"
+#include "roster.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -63,22 +63,22 @@ static int thread_compare(const void *a, const void *b)
 	return (x->info.tid > y->info.tid) - (x->info.tid < y->info.tid);
 }
 
-static int threads_add(struct threads *threads, const struct thread *thread)
+static int roster_add(struct roster *roster, const struct thread *thread)
 {
-	if (threads->n == threads->room) {
-		size_t room = threads->room ? threads->room * 2 : 64;
-		struct thread *grown = reallocarray(threads->at, room, sizeof(*grown));
+	if (roster->n == roster->room) {
+		size_t room = roster->room ? roster->room * 2 : 64;
+		struct thread *grown = reallocarray(roster->at, room, sizeof(*grown));
 
 		if (!grown)
 			return -ENOMEM;
-		threads->at = grown;
-		threads->room = room;
+		roster->at = grown;
+		roster->room = room;
 	}
-	threads->at[threads->n++] = *thread;
+	roster->at[roster->n++] = *thread;
 	return 0;
 }
 
-int threads_read(int process, void (*progress)(void *), void *context, struct threads *threads)
+int roster_read(int process, void (*progress)(void *), void *context, struct roster *roster)
 {
 	_cleanup_close_ int fd = openat(process, "task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	_cleanup_closedir_ DIR *tasks = fd < 0 ? NULL : fdopendir(fd);
@@ -86,7 +86,7 @@ int threads_read(int process, void (*progress)(void *), void *context, struct th
 	struct thread thread;
 	int err = 0;
 
-	*threads = (struct threads){ 0 };
+	*roster = (struct roster){ 0 };
 	if (!tasks)
 		return errno == ENOENT ? -ESRCH : -errno;
 	take_fd(&fd);
@@ -95,38 +95,38 @@ int threads_read(int process, void (*progress)(void *), void *context, struct th
 			continue;
 		err = thread_read(dirfd(tasks), entry->d_name, &thread);
 		if (err > 0)
-			err = threads_add(threads, &thread);
+			err = roster_add(roster, &thread);
 		progress(context);
 	}
-	if (threads->n)
-		qsort(threads->at, threads->n, sizeof(*threads->at), thread_compare);
-	return err ?: threads->n ? 0 : -ESRCH;
+	if (roster->n)
+		qsort(roster->at, roster->n, sizeof(*roster->at), thread_compare);
+	return err ?: roster->n ? 0 : -ESRCH;
 }
 
-void threads_free(struct threads *threads)
+void roster_free(struct roster *roster)
 {
-	free(threads->at);
-	*threads = (struct threads){ 0 };
+	free(roster->at);
+	*roster = (struct roster){ 0 };
 }
 
-struct thread *threads_find(const struct threads *threads, int32_t tid)
+struct thread *roster_find(const struct roster *roster, int32_t tid)
 {
 	struct thread key = { .info.tid = tid };
 
-	if (!threads->n)
+	if (!roster->n)
 		return NULL;
-	return bsearch(&key, threads->at, threads->n, sizeof(key), thread_compare);
+	return bsearch(&key, roster->at, roster->n, sizeof(key), thread_compare);
 }
 
-struct thread *threads_find_living(const struct threads *threads, int32_t ns_tid)
+struct thread *roster_find_living(const struct roster *roster, int32_t ns_tid)
 {
 	/* Nearly always the same number. */
-	struct thread *thread = threads_find(threads, ns_tid);
+	struct thread *thread = roster_find(roster, ns_tid);
 
 	if (thread && thread->info.ns_tid == ns_tid)
 		return thread->ended ? NULL : thread;
-	for (size_t i = 0; i < threads->n; i++)
-		if (threads->at[i].info.ns_tid == ns_tid)
-			return threads->at[i].ended ? NULL : &threads->at[i];
+	for (size_t i = 0; i < roster->n; i++)
+		if (roster->at[i].info.ns_tid == ns_tid)
+			return roster->at[i].ended ? NULL : &roster->at[i];
 	return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /* What the threads of a process do at one moment, by /proc. None of these files takes the mmap lock. */
-#ifndef DEADHOLD_THREADS_H
-#define DEADHOLD_THREADS_H
+#ifndef DEADHOLD_ROSTER_H
+#define DEADHOLD_ROSTER_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -18,7 +18,7 @@ struct thread {
 	struct proc_syscall call;
 };
 
-struct threads {
+struct roster {
 	size_t n, room;
 	struct thread *at; /* by TID */
 };
@@ -27,12 +27,12 @@ struct threads {
  * All threads in directory `process` (/proc/PID). `progress` is called after each. 0; -ESRCH: the
  * process ended; or another -errno. Free them in either case.
  */
-int threads_read(int process, void (*progress)(void *), void *context, struct threads *threads);
-void threads_free(struct threads *threads);
-#define _cleanup_threads_ _cleanup_(threads_free)
+int roster_read(int process, void (*progress)(void *), void *context, struct roster *roster);
+void roster_free(struct roster *roster);
+#define _cleanup_roster_ _cleanup_(roster_free)
 
 /* By TID in the reader's namespace; by TID in their own (a living thread). NULL: there is none. */
-struct thread *threads_find(const struct threads *threads, int32_t tid);
-struct thread *threads_find_living(const struct threads *threads, int32_t ns_tid);
+struct thread *roster_find(const struct roster *roster, int32_t tid);
+struct thread *roster_find_living(const struct roster *roster, int32_t ns_tid);
 
 #endif
