@@ -121,8 +121,8 @@ test-vm:
 	tests/run vm
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c user/inspect.c \
-		  user/sweep.c user/signals.c,$(wildcard user/*.c))
+UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
+		  user/censuses.c user/inspect.c user/sweep.c user/signals.c,$(wildcard user/*.c))
 UNIT_OBJECTS := $(patsubst user/%.c,$(BUILD)/unit/%.o,$(UNIT_MODULES))
 
 .SECONDARY: $(UNIT_OBJECTS)
@@ -161,6 +161,12 @@ $(BUILD)/bench/bpf: tests/bench/bpf.c | $(BUILD)/bench
 
 $(BUILD)/bench/bench: tests/bench/bench.c | $(BUILD)/bench
 	$(call Q,CC    )$(CC) -O2 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -pthread $< -o $@
+
+# The census's own modules, without sanitizers: it is measured.
+CENSUS := user/census.c user/census_read.c user/resident.c user/task.c user/proc.c
+
+$(BUILD)/bench/census: tests/bench/census.c $(CENSUS) | $(BUILD)/bench
+	$(call Q,CC    )$(CC) $(ALL_CFLAGS) $< $(CENSUS) -o $@
 
 # --- good order
 

@@ -30,6 +30,8 @@ struct found {
 	bool certain; /* the kernel saw it, whatever the memory says by now */
 	bool unread;  /* neither the kernel nor the reader could read it */
 	bool dropped;
+	bool in_data, waited_for; /* of a find of the census */
+	bool suspected;
 	struct place place;
 	struct lock_info info;
 };
@@ -66,6 +68,8 @@ struct orphan_case {
 	bool shown;		/* the filters let its lock-orphaned through */
 	bool parked;		/* the waiter is given: it does not wait on the lock's own word */
 	const char *missing;
+	bool by_census;
+	struct census_info census;
 	struct orphan_case *prev, *next;
 };
 
@@ -231,16 +235,25 @@ static void found_read(struct orphan_case *c, struct found *found, const struct 
 		return;
 	if (!lock_owner(found->state.layout, found->word, words, &now) ||
 	    !detect_left_by(&now, c->owner_ns_tid) ||
-	    (found->unread &&
+	    (found->proof == PROOF_SHAPE && !lock_shape(words, &now)) ||
+	    (found->unread && c->owner_ns_tid &&
 	     (!owner_is_dead(c) || (now.thread && now.thread != c->owner_thread)))) {
 		found->dropped = !found->certain;
 		c->cases->agent->unsaid.vanished += found->dropped;
 		return;
 	}
-	if (found->unread && !now.owner)
+	if (found->unread && !now.owner && found->proof != PROOF_SHAPE)
 		found->proof = PROOF_OWNER_DIED; /* libc's mark, not the thread's number */
 	found->state = now;
 	found->unread = false;
+}
+
+/* How sure is what was found by its shape? */
+static void found_weigh(const struct orphan_case *c, struct found *found)
+{
+	found->info.evidence = detect_evidence(&found->state, found->info.symbol, found->in_data,
+					       found->waited_for, c->census.strangers);
+	found->suspected = !detect_evidence_enough(found->info.evidence);
 }
 
 static void case_looked(void *context, const struct look *look, const struct look_answer *answer)
@@ -270,6 +283,8 @@ static void case_looked(void *context, const struct look *look, const struct loo
 			found->info.owner_tid = c->owner_ns_tid;
 		if (!answer->error && i < answer->n)
 			found_map(found, &answer->at[i].mapping);
+		if (found->proof == PROOF_SHAPE)
+			found_weigh(c, found);
 	}
 	c->looked += look->n;
 	case_look(c);
@@ -432,6 +447,40 @@ static bool stuck_for_a_moment(const struct stuck_row *stuck, const struct orpha
 	return !orphan->lock.robust && (cmd == FUTEX_OP_LOCK_PI || cmd == FUTEX_OP_LOCK_PI2);
 }
 
+/*
+ * A thread that is stuck on what was found by its shape proves it to be a lock. What was suspected
+ * before, and is proven now, is reported anew.
+ */
+static void case_confirm(struct orphan_case *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->n_stuck; i++) {
+		struct found *found = &c->found[c->stuck[i].lock];
+
+		if (found->proof == PROOF_SHAPE) {
+			found->proof = found->info.proof = PROOF_WAITER;
+			found->info.evidence = 0;
+			found->suspected = false;
+		}
+	}
+	for (i = 0; i < c->n_found; i++) {
+		struct orphan *orphan = found_orphan(c, &c->found[i]);
+
+		if (orphan && orphan->suspected && !c->found[i].suspected)
+			model_orphan_close(&c->cases->agent->model, orphan);
+	}
+}
+
+/* A waiter raises what the census found: from here on it is known by that. */
+static void orphan_raise(struct orphan *orphan)
+{
+	if (orphan->lock.proof != PROOF_SHAPE)
+		return;
+	orphan->lock.proof = PROOF_WAITER;
+	orphan->lock.evidence = 0;
+}
+
 static void waits_say(struct orphan_case *c)
 {
 	struct agent *agent = c->cases->agent;
@@ -448,6 +497,7 @@ static void waits_say(struct orphan_case *c)
 		if (!orphan || !stuck_sayable(&c->stuck[i]) ||
 		    stuck_for_a_moment(&c->stuck[i], orphan) || !model_waiter_new(orphan, &waiter))
 			continue;
+		orphan_raise(orphan);
 		lock = orphan->lock;
 		if (c->stuck[i].address) { /* the same object, at this process's address */
 			lock.address = c->stuck[i].address;
@@ -511,6 +561,7 @@ static void orphan_open(struct orphan_case *c, const struct found *found, const 
 		.exit = c->exit,
 		.via = c->proc,
 		.via_word = found->word,
+		.suspected = found->suspected,
 	};
 
 	snprintf(orphan.id, sizeof(orphan.id), "%s", id);
@@ -530,14 +581,17 @@ static void orphans_shown(struct orphan_case *c, const ssize_t *told)
 	}
 }
 
-static void orphaned_say(struct orphan_case *c)
+/* All locks of the case that are proven, or (suspected) all that are not. */
+static void orphaned_say(struct orphan_case *c, bool suspected)
 {
 	struct agent *agent = c->cases->agent;
 	struct lock_info *locks = calloc(c->n_found ?: 1, sizeof(*locks));
 	struct waiter_info *waiters = calloc(c->n_stuck ?: 1, sizeof(*waiters));
 	ssize_t *told = calloc(c->n_found ?: 1, sizeof(*told));
-	struct alert alert = { .kind = ALERT_LOCK_ORPHANED, .time_ns = c->time_ns };
+	struct alert alert = { .kind = suspected ? ALERT_LOCK_SUSPECTED : ALERT_LOCK_ORPHANED,
+			       .time_ns = c->time_ns };
 	size_t i, n = 0;
+	bool shown;
 
 	if (!locks || !waiters || !told) {
 		agent->unsaid.no_memory++;
@@ -547,7 +601,8 @@ static void orphaned_say(struct orphan_case *c)
 		 (unsigned long long)agent->orphan_number + 1);
 	for (i = 0; i < c->n_found; i++) {
 		told[i] = -1;
-		if (c->found[i].dropped || found_orphan(c, &c->found[i]))
+		if (c->found[i].dropped || c->found[i].suspected != suspected ||
+		    found_orphan(c, &c->found[i]))
 			continue;
 		told[i] = n;
 		orphan_open(c, &c->found[i], alert.orphan_id);
@@ -570,9 +625,11 @@ static void orphaned_say(struct orphan_case *c)
 	alert.n_waiters = waiters_fill(c, waiters, told);
 	alert.severity = detect_severity(locks, n, waiters, alert.n_waiters);
 	alert.missing = c->missing;
-	c->shown = stream_wants(&agent->stream, &alert);
-	if (c->shown)
+	alert.census = c->by_census ? &c->census : NULL;
+	shown = stream_wants(&agent->stream, &alert);
+	if (shown)
 		orphans_shown(c, told);
+	c->shown |= shown && !suspected; /* waiters are those of proven ones */
 	stream_say(&agent->stream, &alert);
 out:
 	free(locks);
@@ -582,7 +639,9 @@ out:
 
 static void case_say(struct orphan_case *c)
 {
-	orphaned_say(c);
+	case_confirm(c);
+	orphaned_say(c, false);
+	orphaned_say(c, true);
 	waits_say(c);
 	case_free(c);
 }
@@ -981,6 +1040,43 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck)
 		stuck_add(c, stuck->row, 0);
 	if (claim)
 		claim_free(cases, claim);
+	case_look(c);
+}
+
+static struct found found_of_census(const struct census_finds *finds,
+				    const struct census_lock *lock)
+{
+	return (struct found){
+		.word = lock->state.address + lock_word_offset(lock->state.layout),
+		.state = lock->state,
+		.proof = PROOF_SHAPE,
+		.unread = true, /* read again, or not said */
+		.in_data = lock->in_data,
+		.waited_for = lock->waited_for,
+		.place = { .proc = finds->task->proc, .address = lock->state.address },
+	};
+}
+
+void cases_census(struct cases *cases, const struct census_finds *finds)
+{
+	struct orphan_case *c = case_new(cases, &finds->task->proc, finds->n);
+	size_t i;
+
+	if (!c)
+		return;
+	detect_process(&c->process, finds->task, cases->agent->tick_ns);
+	c->by_census = true;
+	c->census = *finds->census;
+	c->time_ns = finds->dead ? finds->dead->exit.time_ns : host_now();
+	if (finds->dead) {
+		c->owner_ns_tid = finds->dead->key.ns_tid;
+		c->owner = finds->dead->thread;
+		c->exit = finds->dead->exit;
+	}
+	for (i = 0; i < finds->n; i++) {
+		c->found[c->n_found] = found_of_census(finds, &finds->lock[i]);
+		c->n_found += !found_orphan(c, &c->found[c->n_found]); /* said already */
+	}
 	case_look(c);
 }
 

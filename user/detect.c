@@ -8,6 +8,9 @@
 #include "detect.h"
 #include "wait.h"
 
+/* From here on a number is rare in memory by chance: docs/census.md. */
+#define EVIDENCE_LARGE_TID 10000
+
 static void comm_copy(char out[NAME_BYTES + 1], const char comm[COMM_BYTES])
 {
 	memcpy(out, comm, NAME_BYTES);
@@ -258,6 +261,49 @@ void detect_wait(struct wait_info *out, uint32_t op, uint64_t since_ns, bool tim
 	if (realtime)
 		from += realtime_offset_ns;
 	out->timeout_ns = timeout_ns > from ? timeout_ns - from : 0;
+}
+
+/* Not those of blocks and clocks. */
+static bool symbol_of_lock(const char *symbol)
+{
+	const char *at;
+
+	if (strcasestr(symbol, "mutex") || strcasestr(symbol, "mtx"))
+		return true;
+	for (at = strcasestr(symbol, "lock"); at; at = strcasestr(at + 1, "lock")) {
+		if (at == symbol || !strchr("bBcC", at[-1]))
+			return true;
+	}
+	return false;
+}
+
+uint32_t detect_evidence(const struct lock_state *state, const char *symbol, bool in_data,
+			 bool waited_for, uint64_t strangers)
+{
+	uint32_t evidence = EVIDENCE_FIELDS;
+
+	if (state->layout != LAYOUT_GLIBC_MUTEX)
+		evidence |= EVIDENCE_LAYOUT;
+	if (in_data)
+		evidence |= EVIDENCE_DATA;
+	if (symbol_of_lock(symbol))
+		evidence |= EVIDENCE_SYMBOL;
+	if (waited_for)
+		evidence |= EVIDENCE_WAITED_FOR;
+	if (state->owner >= EVIDENCE_LARGE_TID)
+		evidence |= EVIDENCE_TID;
+	if (!strangers)
+		evidence |= EVIDENCE_ALONE;
+	return evidence;
+}
+
+bool detect_evidence_enough(uint32_t evidence)
+{
+	if (evidence & (EVIDENCE_LAYOUT | EVIDENCE_SYMBOL | EVIDENCE_WAITED_FOR))
+		return true;
+	if (!(evidence & EVIDENCE_ALONE))
+		return false;
+	return evidence & (EVIDENCE_DATA | EVIDENCE_TID);
 }
 
 enum severity detect_severity(const struct lock_info *locks, size_t n_locks,

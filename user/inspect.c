@@ -45,7 +45,7 @@ struct inspect {
 	struct inspect_page *page;
 	unsigned int looked, failed, refused;
 	unsigned int verdicts[VERDICTS];
-	bool found;
+	bool proven;
 };
 
 /* ---- the child ---- */
@@ -105,7 +105,7 @@ static void child_run(struct inspect *inspect, int32_t pid, int fd, pid_t parent
 		.pid = pid,
 		.apart_s = inspect->options->probe_s,
 		.cmdline = inspect->options->cmdline,
-		.census = !inspect->options->all,
+		.census = !inspect->options->all && inspect->options->census != CENSUS_OFF,
 	};
 
 	if (confine(fd, parent, "deadhold-reader"))
@@ -114,6 +114,7 @@ static void child_run(struct inspect *inspect, int32_t pid, int fd, pid_t parent
 	if (!page->error) {
 		page->survey.step = STEP_OUTPUT;
 		page->verdict = inspection.verdict;
+		page->proven = inspection_is_proven(&inspection);
 		page->error = result_write(inspect, &inspection);
 	}
 	page->done = true;
@@ -254,6 +255,7 @@ static void process_inspect(struct inspect *inspect, int32_t pid)
 	} else {
 		inspect->looked++;
 		inspect->verdicts[inspect->page->verdict]++;
+		inspect->proven |= inspect->page->proven;
 		fwrite(result.text, 1, result.len, stdout);
 	}
 	free(result.text);
@@ -322,10 +324,12 @@ static void pids_inspect(struct inspect *inspect)
 
 static int inspect_status(const struct inspect *inspect)
 {
+	/* A probe kills: not for what could not be looked at, nor for the looks of memory alone. */
+	if (inspect->options->probe_s)
+		return inspect->proven ? STATUS_FOUND : STATUS_OK;
 	if (inspect->verdicts[VERDICT_ORPHAN] || inspect->verdicts[VERDICT_DEADLOCK])
 		return STATUS_FOUND;
-	/* A probe must not kill what it could not look at. */
-	return inspect->failed && !inspect->options->probe_s ? STATUS_FAILED : STATUS_OK;
+	return inspect->failed ? STATUS_FAILED : STATUS_OK;
 }
 
 int inspect_run(const struct options *options)

@@ -34,9 +34,22 @@ const char *owner_state_name(enum owner_state state)
  */
 bool lock_is_orphaned(const struct seen_lock *lock)
 {
-	if (lock->owner_state != OWNER_DEAD)
+	if (lock->owner_state != OWNER_DEAD || lock->suspected)
 		return false;
 	return !lock_is_robust(&lock->info) || (lock->waiters && !lock->owner_died);
+}
+
+bool inspection_is_proven(const struct inspection *inspection)
+{
+	if (inspection->verdict == VERDICT_DEADLOCK)
+		return true;
+	for (size_t i = 0; i < inspection->n_locks; i++)
+		if (lock_is_orphaned(&inspection->locks[i]) && inspection->locks[i].waiters)
+			return true;
+	for (size_t i = 0; i < inspection->graph.n_cycles; i++)
+		if (!inspection->graph.cycle[i].timed)
+			return true;
+	return false;
 }
 
 static void waiters_count(struct inspection *inspection)

@@ -37,6 +37,7 @@ struct seen_lock {
 	bool inherited;	   /* fork copied it while a thread of the parent held it */
 	bool maybe_copied; /* the owner's number is below the process's own: it may be so */
 	bool found;	   /* by census, not by somebody who waits for it */
+	bool suspected;	   /* found, and what speaks for it is not enough */
 	bool owner_died;   /* the kernel's or libc's mark is on it */
 	const char *why;   /* the owner is not known; NULL: it is, or is dead */
 	uint32_t readers;  /* an rwlock that so many readers hold; they are recorded nowhere */
@@ -61,6 +62,8 @@ struct inspection {
 	size_t n_own; /* of those, the first so many are the process's own */
 	size_t n_locks;
 	struct seen_lock *locks;
+	struct census_info census; /* scanned_bytes 0: there was none */
+	bool more_finds;	   /* than there are locks here */
 	size_t n_unclear;
 	struct unclear *unclear;
 
@@ -81,6 +84,8 @@ void inspection_unclear(struct inspection *inspection, const char *why, const ch
 
 /* Nobody can free it any more, and nobody can recover it. */
 bool lock_is_orphaned(const struct seen_lock *lock);
+/* Orphaned, by more than the looks of memory for which nobody waits. */
+bool inspection_is_proven(const struct inspection *inspection);
 /* So many threads are stuck behind this lock, those too that wait for other threads which are. */
 size_t inspection_stuck(const struct inspection *inspection, int lock);
 

@@ -138,6 +138,19 @@ static void json_unknowns(struct jsonw *w, const struct inspection *inspection)
 	jsonw_array_end(w);
 }
 
+static void json_census(struct jsonw *w, const struct census_info *census)
+{
+	if (!census->scanned_bytes)
+		return;
+	jsonw_object(w, "census");
+	jsonw_integer(w, "scanned_bytes", census->scanned_bytes);
+	jsonw_real(w, "seconds", census->seconds);
+	jsonw_integer(w, "skipped_bytes",
+		      census->shared_bytes + census->swapped_bytes + census->unread_bytes);
+	jsonw_integer(w, "strangers", census->strangers);
+	jsonw_object_end(w);
+}
+
 char *inspection_json(const struct inspection *inspection, const struct run *run, size_t *len)
 {
 	char *message = inspection_message(inspection);
@@ -161,6 +174,7 @@ char *inspection_json(const struct inspection *inspection, const struct run *run
 		json_lock(&w, inspection, run, i);
 	jsonw_array_end(&w);
 	json_cycles(&w, inspection);
+	json_census(&w, &inspection->census);
 	json_unknowns(&w, inspection);
 	jsonw_object_end(&w);
 	free(message);

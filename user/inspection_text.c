@@ -42,10 +42,10 @@ static void line_lock(FILE *out, const struct seen_lock *lock)
 {
 	char words[LOCK_WORDS_BYTES], place[LOCK_PLACE_BYTES];
 
-	detail(out, "lock 0x%" PRIx64 ": %s%s%s", lock->info.address,
+	detail(out, "%s 0x%" PRIx64 ": %s%s", lock->suspected ? "maybe a lock" : "lock",
+	       lock->info.address,
 	       lock->readers ? "rwlock, held for reading" : lock_in_words(&lock->info, words),
-	       lock_place(&lock->info, place),
-	       lock->found ? "; found in its memory, by its shape" : "");
+	       lock_place(&lock->info, place));
 }
 
 static void line_dead_owner(FILE *out, const struct seen_lock *lock)
@@ -174,10 +174,27 @@ static bool lock_in_cycle(const struct inspection *inspection, int lock)
 	return false;
 }
 
+/* Nobody waits for it: why is it one? */
+static void line_evidence(FILE *out, const struct seen_lock *lock)
+{
+	char line[DETAIL_LINE_BYTES] = "nobody waits for it; known by the looks of memory:";
+	size_t used = strlen(line);
+
+	if (lock->info.proof != PROOF_SHAPE)
+		return;
+	for (unsigned int bit = 0; bit < EVIDENCE_BITS; bit++)
+		if (lock->info.evidence >> bit & 1)
+			used += snprintf(line + used, sizeof(line) - used, "%s %s",
+					 lock->info.evidence & ((1u << bit) - 1) ? "," : "",
+					 evidence_name(bit));
+	detail_of(out, "%s", line);
+}
+
 static void lines_lock(FILE *out, const struct inspection *inspection, int lock, bool all)
 {
 	line_lock(out, &inspection->locks[lock]);
 	line_owner(out, inspection, &inspection->locks[lock]);
+	line_evidence(out, &inspection->locks[lock]);
 	lines_waiters(out, inspection, lock, all);
 }
 

@@ -199,6 +199,17 @@ static void json_mapping(struct jsonw *w, const char *key, const struct lock_inf
 	jsonw_object_end(w);
 }
 
+static void json_evidence(struct jsonw *w, uint32_t evidence)
+{
+	if (!evidence)
+		return;
+	jsonw_array(w, "evidence");
+	for (unsigned int bit = 0; bit < EVIDENCE_BITS; bit++)
+		if (evidence >> bit & 1)
+			jsonw_string(w, NULL, evidence_name(bit));
+	jsonw_array_end(w);
+}
+
 void json_lock_members(struct jsonw *w, const struct lock_info *lock,
 		       const struct process_info *process, const struct run *run)
 {
@@ -217,6 +228,7 @@ void json_lock_members(struct jsonw *w, const struct lock_info *lock,
 	json_id(w, "recursion", lock->recursion);
 	json_id(w, "owner_tid", lock->owner_tid);
 	jsonw_string(w, "proof", lock_proof_name(lock->proof));
+	json_evidence(w, lock->evidence);
 	json_mapping(w, "mapping", lock);
 	jsonw_escaped(w, "symbol", lock->symbol);
 }
@@ -335,6 +347,24 @@ static void json_ready(struct jsonw *w, const struct alert *alert, const struct 
 	json_count(w, "blocked_threads", alert->blocked_threads);
 }
 
+static void json_census(struct jsonw *w, const struct census_info *census)
+{
+	if (!census)
+		return;
+	jsonw_object(w, "census");
+	jsonw_string(w, "scope", census->full ? "all" : "part");
+	json_seconds(w, "seconds", census->seconds);
+	json_count(w, "scanned_bytes", census->scanned_bytes);
+	json_count(w, "shared_bytes", census->shared_bytes);
+	json_count(w, "swapped_bytes", census->swapped_bytes);
+	json_count(w, "unread_bytes", census->unread_bytes);
+	json_count(w, "left_bytes", census->left_bytes);
+	json_count(w, "strangers", census->strangers);
+	if (census->error)
+		jsonw_string(w, "errno", strerrorname_np(census->error));
+	jsonw_object_end(w);
+}
+
 static void json_lock_orphaned(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
 	jsonw_escaped(w, "orphan_id", alert->orphan_id);
@@ -343,6 +373,17 @@ static void json_lock_orphaned(struct jsonw *w, const struct alert *alert, const
 	json_exit(w, "exit", &alert->exit, run);
 	json_locks(w, alert, run);
 	json_waiters(w, alert, run);
+	json_census(w, alert->census);
+}
+
+static void json_lock_suspected(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	uint32_t evidence = 0;
+
+	json_lock_orphaned(w, alert, run);
+	for (size_t i = 0; i < alert->n_locks; i++)
+		evidence |= alert->locks[i].evidence;
+	json_evidence(w, evidence);
 }
 
 static void json_orphan_wait(struct jsonw *w, const struct alert *alert, const struct run *run)
@@ -407,6 +448,7 @@ static void (*const own_fields[ALERT_KINDS])(struct jsonw *w, const struct alert
 	[ALERT_LOCK_ORPHANED] = json_lock_orphaned,
 	[ALERT_ORPHAN_WAIT] = json_orphan_wait,
 	[ALERT_ORPHAN_CLEARED] = json_orphan_cleared,
+	[ALERT_LOCK_SUSPECTED] = json_lock_suspected,
 	[ALERT_THREAD_SIGNAL] = json_directed_signal,
 	[ALERT_TID_KILL] = json_directed_signal,
 	[ALERT_NOISE] = json_noise,

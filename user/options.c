@@ -16,6 +16,7 @@
 #define EXPLAINED	       EBADMSG /* to argp, from a parser that has printed its line */
 #define SECONDS_LIMIT	       1e9
 #define NOISE_INTERVAL_SECONDS 60
+#define CENSUS_PERCENT	       2
 
 /* Options without a short form. */
 enum {
@@ -31,6 +32,8 @@ enum {
 	KEY_JSON,
 	KEY_ALL,
 	KEY_PROBE,
+	KEY_CENSUS,
+	KEY_CENSUS_CPU,
 };
 
 static const char help_text[] =
@@ -87,6 +90,12 @@ static const struct argp_option argp_options[] = {
 	{ 0, 0, 0, 0, "How:", 4 },
 	{ "futex-hook", KEY_FUTEX_HOOK, "RUNG", 0, "auto, switch or tracepoint (auto)", 0 },
 	{ "exit-hook", KEY_EXIT_HOOK, "RUNG", 0, "auto, tracepoint, fentry or late (auto)", 0 },
+	{ "census", KEY_CENSUS, "MODE", 0,
+	  "search memory for the locks of dead threads: off, auto, or all of it (auto; all with -p or "
+	  "-c)",
+	  0 },
+	{ "census-cpu", KEY_CENSUS_CPU, "PERCENT", 0, "share of one CPU that this may take (2)",
+	  0 },
 	{ "duration", 'd', "SEC", 0, "stop after so long", 0 },
 	{ "output", 'o', "FORMAT", 0, "text or json (text); inspect: also dot", 0 },
 	{ "json", KEY_JSON, 0, 0, "short for -o json", 0 },
@@ -228,18 +237,28 @@ static int add_kind(void *set, const char *word)
 	return 0;
 }
 
-static int set_seconds(double *seconds, int key, const char *arg)
+static int set_number(double *number, int key, const char *arg, double limit, const char *what)
 {
 	bool plain = arg[0] && !arg[strspn(arg, "0123456789.")];
 	char *end;
 	double value = strtod(arg, &end);
 
-	if (!plain || *end || !(value > 0) || value > SECONDS_LIMIT)
-		return usage_error("bad --%s '%s': use a number of seconds above 0, such as 60 or "
-				   "0.5",
-				   option_name(key), arg);
-	*seconds = value;
+	if (!plain || *end || !(value > 0) || value > limit)
+		return usage_error("bad --%s '%s': use %s", option_name(key), arg, what);
+	*number = value;
 	return 0;
+}
+
+static int set_seconds(double *seconds, int key, const char *arg)
+{
+	return set_number(seconds, key, arg, SECONDS_LIMIT,
+			  "a number of seconds above 0, such as 60 or 0.5");
+}
+
+static int set_percent(double *percent, int key, const char *arg)
+{
+	return set_number(percent, key, arg, 100,
+			  "a number above 0 and up to 100, such as 2 or 0.5");
 }
 
 /* One of n words; *choice is its place. */
@@ -264,6 +283,7 @@ static int set_choice(unsigned int *choice, int key, const char *arg, const char
 
 static const char *const output_words[] = { "text", "json", "dot", NULL };
 static const char *const futex_words[] = { "auto", "switch", "tracepoint", NULL };
+static const char *const census_words[] = { "off", "auto", "all", NULL };
 static const char *const exit_words[] = { "auto", "tracepoint", "fentry", "late", NULL };
 
 /* --- options --- */
@@ -306,6 +326,8 @@ static int parse_watch_option(struct options *o, int key, const char *arg)
 		return set_choice(&o->futex_hook, key, arg, futex_words);
 	case KEY_EXIT_HOOK:
 		return set_choice(&o->exit_hook, key, arg, exit_words);
+	case KEY_CENSUS_CPU:
+		return set_percent(&o->census_percent, key, arg);
 	case 'd':
 		return set_seconds(&o->duration_s, key, arg);
 	default:
@@ -336,6 +358,9 @@ static int parse_common_option(struct options *o, int key, const char *arg)
 		return 0;
 	case KEY_CMDLINE:
 		return set_flag(&o->cmdline);
+	case KEY_CENSUS:
+		o->census_given = true;
+		return set_choice(&o->census, key, arg, census_words);
 	case 'q':
 		return set_flag(&o->quiet);
 	case 'v':
@@ -386,7 +411,7 @@ static int check_inspect(const struct options *o)
 
 static int parse_end(const struct parse *parse)
 {
-	const struct options *o = parse->options;
+	struct options *o = parse->options;
 	int key = 0;
 
 	if (o->command != COMMAND_WATCH)
@@ -395,6 +420,8 @@ static int parse_end(const struct parse *parse)
 		key = parse->inspect_key;
 	if (!key && o->command == COMMAND_CHECK && o->cmdline)
 		key = KEY_CMDLINE;
+	if (!key && o->command == COMMAND_CHECK && o->census_given)
+		key = KEY_CENSUS;
 	if (key)
 		return usage_error("--%s does not go with '%s': leave it out%s", option_name(key),
 				   command_name(o->command),
@@ -403,6 +430,8 @@ static int parse_end(const struct parse *parse)
 		return usage_error("--output 'dot' goes with 'inspect' alone: use text or json");
 	if (o->quiet && o->verbose)
 		return usage_error("--quiet and --verbose exclude each other: give one of them");
+	if (!o->census_given && (o->pids.n || o->cgroups.n))
+		o->census = CENSUS_EVERYTHING;
 	return o->command == COMMAND_INSPECT ? check_inspect(o) : 0;
 }
 
@@ -542,7 +571,9 @@ int options_parse(struct options *options, int argc, char **argv)
 	struct parse parse = { .options = options };
 	int err;
 
-	*options = (struct options){ .noise_interval_s = NOISE_INTERVAL_SECONDS };
+	*options = (struct options){ .noise_interval_s = NOISE_INTERVAL_SECONDS,
+				     .census = CENSUS_AUTO,
+				     .census_percent = CENSUS_PERCENT };
 	err = argp_parse(&argp, argc, argv,
 			 ARGP_NO_ERRS | ARGP_NO_HELP | ARGP_NO_EXIT | ARGP_IN_ORDER, NULL, &parse);
 	if (!err || err == ECANCELED)

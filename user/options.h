@@ -15,6 +15,7 @@
 
 enum command { COMMAND_WATCH, COMMAND_INSPECT, COMMAND_CHECK };
 enum output_format { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_DOT };
+enum census_mode { CENSUS_OFF, CENSUS_AUTO, CENSUS_EVERYTHING };
 enum futex_hook { FUTEX_AUTO, FUTEX_SWITCH, FUTEX_TRACEPOINT };
 enum exit_hook { EXIT_AUTO, EXIT_TRACEPOINT, EXIT_FENTRY, EXIT_LATE };
 
@@ -33,6 +34,9 @@ struct options {
 	enum output_format output;
 	enum futex_hook futex_hook;
 	enum exit_hook exit_hook;
+	enum census_mode census;
+	bool census_given;
+	double census_percent;	    /* of one CPU */
 	struct id_list pids;	    /* -p; those that inspect is given */
 	struct id_list tids;	    /* -t */
 	struct id_list sender_pids; /* --sender-pid */

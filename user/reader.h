@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "alert.h"
+#include "census_read.h"
 #include "lock.h"
 
 #define READER_DEADLINE_MS 250
@@ -120,6 +121,9 @@ struct mappers_answer {
 typedef void mappers_done(void *context, const struct mappers *mappers,
 			  const struct mappers_answer *answer);
 
+typedef void census_done(void *context, const struct census_ask *ask,
+			 const struct census_answer *answer);
+
 /* Losses, for the loss line; each counts up from the start. */
 struct reader_losses {
 	uint64_t deadlines; /* requests that missed their deadline */
@@ -151,6 +155,12 @@ int reader_look(struct reader *reader, const struct look *look, look_done *done,
 int reader_park(struct reader *reader, const struct park *park, park_done *done, void *context);
 int reader_mappers(struct reader *reader, const struct mappers *mappers, mappers_done *done,
 		   void *context);
+
+/* One slice of a census; the TIDs are those of reader_tids() at the time when it is served. */
+int reader_census(struct reader *reader, const struct census_ask *ask, census_done *done,
+		  void *context);
+/* Memory that the reader process sees: to be filled for a pass, and cleared after it. */
+struct tid_sets *reader_tids(struct reader *reader);
 
 /* Requests that have no answer yet. */
 unsigned int reader_pending(const struct reader *reader);

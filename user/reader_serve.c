@@ -13,7 +13,7 @@
 /* Whether the packet is a whole request that stays within its limits. */
 static bool request_sound(const struct reader_request *request, ssize_t len)
 {
-	if (len != sizeof(*request) || request->call > READER_MAPPERS)
+	if (len != sizeof(*request) || request->call > READER_CENSUS)
 		return false;
 	return request->call != READER_LOOK || request->look.n <= LOOK_ADDRESSES;
 }
@@ -34,6 +34,9 @@ static void serve_request(const struct reader_request *request, struct reader_pa
 		reply->mappers = (struct mappers_answer){ 0 };
 		reply->after = mappers_read(&request->mappers, request->after, request->until_ns,
 					    &page->at, &reply->mappers);
+		break;
+	case READER_CENSUS:
+		census_read(&request->census, &page->tids, request->until_ns, &reply->census);
 		break;
 	}
 }

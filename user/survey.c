@@ -4,7 +4,7 @@
  * slept in the same call in both, without having run in between, waited all the time; a lock whose
  * memory was the same in both was held all the time; an owner who lived in neither is dead.
  */
-#include "survey.h"
+#include "survey_parts.h"
 
 #include <elf.h>
 #include <errno.h>
@@ -28,57 +28,17 @@
 #define NS_PER_S      1000000000ll
 #define APART_S	      0.1
 #define PAUSE_STEP_MS 100
-#define OWNERS_LIMIT  64 /* owners in other processes that are followed */
-
-/* A futex word that threads wait on, and what lies around it. */
-struct spot_key {
-	uint64_t word;
-	int64_t tgid;
-};
-
-struct spot {
-	struct spot_key key;
-	UT_hash_handle hh; /* in order of the threads */
-	bool may_share;
-	bool read;
-	uint32_t n; /* threads that wait there */
-	struct lock_words words;
-};
-
-/* What is known of a lock beside what is said of it. */
-struct lock_place {
-	int32_t tgid; /* where info.address is */
-	uint64_t word;
-	uint32_t layout; /* LAYOUT_NONE: it records no owner; `val` is what was in the word */
-	uint32_t val;
-	struct shared_place shared;
-	bool looked;
-	bool unsettled; /* not the same in both readings */
-};
-
-struct survey {
-	const struct survey_ask *ask;
-	struct survey_page *page;
-	struct inspection *out;
-	struct task task;
-	struct roster first;
-	struct thread *reading; /* the first one, of each of out->threads */
-	size_t room_threads, room_locks;
-	struct lock_place *place; /* of each of out->locks */
-	struct spot *spots;
-	size_t judged; /* threads whose wait was looked into */
-};
 
 /* ---- saying what it does ---- */
 
-static void step(struct survey *survey, enum survey_step what, int32_t at)
+void survey_step(struct survey *survey, enum survey_step what, int32_t at)
 {
 	survey->page->step = what;
 	survey->page->at = at;
 	survey->page->steps++;
 }
 
-static void progress(void *context)
+void survey_progress(void *context)
 {
 	struct survey *survey = context;
 
@@ -97,9 +57,7 @@ const char *survey_step_name(enum survey_step what)
 	return (unsigned int)what < SURVEY_STEPS ? names[what] : "it";
 }
 
-/* ---- threads ---- */
-
-static void *array_grow(void *array, size_t n, size_t *room, size_t bytes)
+void *survey_grow(void *array, size_t n, size_t *room, size_t bytes)
 {
 	size_t more = *room ? *room * 2 : 64;
 	void *grown;
@@ -112,18 +70,20 @@ static void *array_grow(void *array, size_t n, size_t *room, size_t bytes)
 	return grown;
 }
 
-static int thread_add(struct survey *survey, int32_t tgid, const struct thread *thread)
+/* ---- threads ---- */
+
+int survey_thread_add(struct survey *survey, int32_t tgid, const struct thread *thread)
 {
 	struct inspection *out = survey->out;
 	size_t room = survey->room_threads;
 	struct seen_thread *seen;
 	struct thread *reading;
 
-	reading = array_grow(survey->reading, out->n_threads, &room, sizeof(*reading));
+	reading = survey_grow(survey->reading, out->n_threads, &room, sizeof(*reading));
 	if (!reading)
 		return -ENOMEM;
 	survey->reading = reading;
-	seen = array_grow(out->threads, out->n_threads, &survey->room_threads, sizeof(*seen));
+	seen = survey_grow(out->threads, out->n_threads, &survey->room_threads, sizeof(*seen));
 	if (!seen)
 		return -ENOMEM;
 	out->threads = seen;
@@ -153,12 +113,12 @@ static bool is_wanting(const struct thread *thread)
 
 static int threads_take(struct survey *survey)
 {
-	int err = roster_read(survey->task.process, progress, survey, &survey->first);
+	int err = roster_read(survey->task.process, survey_progress, survey, &survey->first);
 
 	for (size_t i = 0; !err && i < survey->first.n; i++) {
 		if (is_wanting(&survey->first.at[i]))
 			return -EPERM;
-		err = thread_add(survey, survey->task.tgid, &survey->first.at[i]);
+		err = survey_thread_add(survey, survey->task.tgid, &survey->first.at[i]);
 	}
 	survey->out->n_own = survey->out->n_threads;
 	return err;
@@ -210,7 +170,7 @@ static int spots_look(struct survey *survey, struct spot **spots, uint32_t n)
 		look.start_ticks = survey->task.stat.start_ticks;
 	for (uint32_t i = 0; i < n; i++)
 		look.address[i] = spots[i]->key.word;
-	step(survey, STEP_MEMORY, look.tgid);
+	survey_step(survey, STEP_MEMORY, look.tgid);
 	look_read(&look, 0, &answer);
 	for (uint32_t i = 0; i < n; i++) {
 		spots[i]->read = true;
@@ -244,45 +204,16 @@ static int spots_read(struct survey *survey)
 
 /* ---- locks ---- */
 
-static struct lock_place *place_of(struct survey *survey, int lock)
-{
-	return &survey->place[lock];
-}
-
-/* The lock at that address of that process, known or new. NOBODY: no memory. */
-static int lock_find(struct survey *survey, int32_t tgid, uint64_t address)
-{
-	struct inspection *out = survey->out;
-	size_t room = survey->room_locks;
-	struct lock_place *place;
-	struct seen_lock *lock;
-
-	for (size_t i = 0; i < out->n_locks; i++)
-		if (out->locks[i].info.address == address && survey->place[i].tgid == tgid)
-			return i;
-	place = array_grow(survey->place, out->n_locks, &room, sizeof(*place));
-	if (!place)
-		return NOBODY;
-	survey->place = place;
-	lock = array_grow(out->locks, out->n_locks, &survey->room_locks, sizeof(*lock));
-	if (!lock)
-		return NOBODY;
-	out->locks = lock;
-	survey->place[out->n_locks] = (struct lock_place){ .tgid = tgid };
-	out->locks[out->n_locks] = (struct seen_lock){ .owner = NOBODY, .info.address = address };
-	return out->n_locks++;
-}
-
 static int lock_add(struct survey *survey, struct seen_thread *thread,
 		    const struct lock_state *state)
 {
 	enum lock_proof proof = state->owner ? PROOF_WAITER : PROOF_OWNER_DIED;
-	int lock = lock_find(survey, thread->tgid, state->address);
+	int lock = survey_lock(survey, thread->tgid, state->address);
 	struct lock_place *place;
 
 	if (lock == NOBODY)
 		return -ENOMEM;
-	place = place_of(survey, lock);
+	place = &survey->place[lock];
 	if (!place->word) {
 		place->word = state->address + lock_word_offset(state->layout);
 		place->layout = state->layout;
@@ -297,13 +228,13 @@ static int lock_add(struct survey *survey, struct seen_thread *thread,
 static int lock_add_ownerless(struct survey *survey, struct seen_thread *thread,
 			      const struct wait_ownerless *ownerless)
 {
-	int lock = lock_find(survey, thread->tgid, ownerless->address);
+	int lock = survey_lock(survey, thread->tgid, ownerless->address);
 	struct lock_place *place;
 	struct seen_lock *seen;
 
 	if (lock == NOBODY)
 		return -ENOMEM;
-	place = place_of(survey, lock);
+	place = &survey->place[lock];
 	seen = &survey->out->locks[lock];
 	if (!place->word) {
 		place->word = thread->wait.word;
@@ -327,7 +258,7 @@ static int thread_park(struct survey *survey, struct seen_thread *thread)
 	struct park park = { .tgid = thread->tgid, .sp = thread->wait.sp };
 	struct park_answer answer;
 
-	step(survey, STEP_MEMORY, thread->tgid);
+	survey_step(survey, STEP_MEMORY, thread->tgid);
 	park_read(&park, &answer);
 	for (uint32_t i = 0; !answer.error && i < answer.n; i++)
 		if (answer.lock[i].owner &&
@@ -347,7 +278,7 @@ static void thread_join(struct survey *survey, struct seen_thread *thread)
 	if (thread->tgid != survey->task.tgid ||
 	    !wait_may_join(&thread->wait, survey->out->libc, &joined))
 		return;
-	step(survey, STEP_MEMORY, thread->tgid);
+	survey_step(survey, STEP_MEMORY, thread->tgid);
 	if (task_read_memory(&survey->task, joined.descriptor, &self, sizeof(self)) !=
 		    sizeof(self) ||
 	    self != joined.descriptor ||
@@ -412,194 +343,6 @@ static int threads_judge(struct survey *survey)
 	return err;
 }
 
-/* ---- where the locks lie ---- */
-
-static void locks_look(struct survey *survey, size_t from, uint32_t n)
-{
-	static struct look_answer answer;
-	struct look look = { .tgid = survey->place[from].tgid, .want = LOOK_MAPPINGS, .n = n };
-
-	for (uint32_t i = 0; i < n; i++)
-		look.address[i] = survey->out->locks[from + i].info.address;
-	step(survey, STEP_MAPPINGS, look.tgid);
-	look_read(&look, UINT64_MAX, &answer);
-	for (uint32_t i = 0; i < n; i++) {
-		struct lock_place *place = place_of(survey, from + i);
-
-		place->looked = true;
-		if (!answer.error && answer.at[i].mapping.known)
-			place->shared = detect_mapping(&survey->out->locks[from + i].info,
-						       &answer.at[i].mapping);
-	}
-}
-
-static void locks_map(struct survey *survey)
-{
-	size_t from = 0, n;
-
-	while (from < survey->out->n_locks) {
-		for (n = 0; from + n < survey->out->n_locks && n < LOOK_ADDRESSES; n++)
-			if (survey->place[from + n].looked ||
-			    survey->place[from + n].tgid != survey->place[from].tgid)
-				break;
-		if (n)
-			locks_look(survey, from, n);
-		from += n ? n : 1;
-	}
-}
-
-static bool place_same(const struct shared_place *a, const struct shared_place *b)
-{
-	return a->inode && a->inode == b->inode && a->device == b->device && a->offset == b->offset;
-}
-
-/* A lock that two processes share, or one process maps twice, is one lock: the first of them. */
-static void locks_merge(struct survey *survey)
-{
-	struct inspection *out = survey->out;
-
-	for (size_t i = 0; i < out->n_threads; i++) {
-		int lock = out->threads[i].lock;
-
-		for (int first = 0; lock != NOBODY && first < lock; first++)
-			if (place_same(&survey->place[first].shared, &survey->place[lock].shared))
-				out->threads[i].lock = lock = first;
-	}
-}
-
-/* ---- who holds them ---- */
-
-/*
- * The number belonged to a thread of the parent before this process was there, and still does: so no
- * thread of this process ever had it, and fork copied the lock as it was.
- */
-static bool is_inherited(struct survey *survey, uint32_t owner)
-{
-	const struct process_info *process = &survey->out->process;
-	_cleanup_task_ struct task parent = TASK_CLOSED;
-	_cleanup_roster_ struct roster threads = { 0 };
-	struct thread *thread;
-	char text[64];
-	ssize_t n;
-
-	if (process->ppid <= 0 || task_open(&parent, process->ppid, 0))
-		return false;
-	n = task_read_link(parent.thread, "ns/pid", text, sizeof(text));
-	if (n <= 0 || proc_namespace_parse(text, n) != process->pid_ns)
-		return false;
-	if (roster_read(parent.process, progress, survey, &threads))
-		return false;
-	thread = roster_find_living(&threads, owner);
-	return thread && thread->info.start_ticks <= process->start_ticks;
-}
-
-static void owner_private(struct survey *survey, struct seen_lock *lock)
-{
-	const struct process_info *process = &survey->out->process;
-	int32_t owner = lock->info.owner_tid;
-	struct thread *living = roster_find_living(&survey->first, owner);
-
-	if (living) {
-		lock->owner_state = OWNER_ALIVE;
-		lock->owner = living - survey->first.at;
-		return;
-	}
-	lock->owner_state = OWNER_DEAD;
-	lock->inherited = is_inherited(survey, owner);
-	lock->maybe_copied = !lock->inherited && process->ns_pid && owner < process->ns_pid;
-}
-
-/* An owner in another process is one more thread to be looked at. */
-static int owner_elsewhere(struct survey *survey, struct seen_lock *lock, int32_t tid)
-{
-	int32_t tgid = host_tgid(tid);
-	_cleanup_task_ struct task task = TASK_CLOSED;
-	_cleanup_roster_ struct roster threads = { 0 };
-	struct thread *thread = NULL;
-	int err;
-
-	for (size_t i = 0; i < survey->out->n_threads; i++) {
-		if (survey->out->threads[i].info.tid == tid) {
-			lock->owner = i;
-			return 0;
-		}
-	}
-	if (survey->out->n_threads >= survey->out->n_own + OWNERS_LIMIT)
-		return 0;
-	step(survey, STEP_THREADS, tgid);
-	if (tgid && !task_open(&task, tgid, 0) &&
-	    !roster_read(task.process, progress, survey, &threads))
-		thread = roster_find(&threads, tid);
-	if (!thread || thread->ended)
-		return 0;
-	err = thread_add(survey, tgid, thread);
-	if (!err)
-		lock->owner = survey->out->n_threads - 1;
-	return err;
-}
-
-static void mappers_ask(struct survey *survey, const struct mappers *mappers,
-			struct mappers_answer *answer)
-{
-	volatile int32_t *at = &survey->page->at;
-	int32_t after = 0;
-
-	*answer = (struct mappers_answer){ 0 };
-	do {
-		step(survey, STEP_MAPPERS, 0);
-		after = mappers_read(mappers, after, host_now() + NS_PER_S / 10, at, answer);
-	} while (after);
-}
-
-static int owner_shared(struct survey *survey, struct seen_lock *lock,
-			const struct lock_place *place)
-{
-	struct mappers mappers = { .device = place->shared.device,
-				   .inode = place->shared.inode,
-				   .offset = place->shared.offset,
-				   .ns_tid = lock->info.owner_tid };
-	struct mappers_answer answer;
-	const char *why = NULL;
-
-	mappers_ask(survey, &mappers, &answer);
-	if (answer.error || answer.unread)
-		why = "processes that may share it could not be looked at";
-	else if (answer.owners && (answer.foreign || answer.owners > 1))
-		why = "processes of several PID namespaces share it, and in more than one there "
-		      "may be a thread of the owner's number";
-	lock->owner_state = why		   ? OWNER_UNKNOWN :
-			    answer.owners ? OWNER_ALIVE :
-					    OWNER_DEAD;
-	lock->why = why;
-	return lock->owner_state == OWNER_ALIVE ?
-		       owner_elsewhere(survey, lock, answer.owner_tid) :
-		       0;
-}
-
-/* Who holds the locks from `from` on. Owners in other processes become threads. */
-static int owners_find(struct survey *survey, size_t from)
-{
-	int err = 0;
-
-	for (size_t i = from; !err && i < survey->out->n_locks; i++) {
-		struct seen_lock *lock = &survey->out->locks[i];
-		struct lock_place *place = place_of(survey, i);
-
-		if (place->layout == LAYOUT_NONE)
-			lock->why = lock->readers ? "an rwlock does not say who its readers are" :
-						    "it records no owner";
-		else if (!lock->info.owner_tid)
-			lock->owner_state = OWNER_DEAD; /* libc's own mark */
-		else if (place->shared.inode)
-			err = owner_shared(survey, lock, place);
-		else if (place->tgid == survey->task.tgid)
-			owner_private(survey, lock);
-		else
-			lock->why = "it is another process's own: inspect that process";
-	}
-	return err;
-}
-
 /* ---- the second reading ---- */
 
 static void pause_for(struct survey *survey, double seconds)
@@ -612,7 +355,7 @@ static void pause_for(struct survey *survey, double seconds)
 	while ((now = host_now()) < until) {
 		uint64_t left_ms = (until - now) / 1000000 + 1;
 
-		step(survey, STEP_PAUSE, survey->task.tgid);
+		survey_step(survey, STEP_PAUSE, survey->task.tgid);
 		if (poll(&end, 1, left_ms < PAUSE_STEP_MS ? left_ms : PAUSE_STEP_MS) > 0)
 			break; /* it has ended */
 	}
@@ -647,8 +390,8 @@ static int threads_again(struct survey *survey, struct roster *own)
 	struct inspection *out = survey->out;
 	int err;
 
-	step(survey, STEP_THREADS, survey->task.tgid);
-	err = roster_read(survey->task.process, progress, survey, own);
+	survey_step(survey, STEP_THREADS, survey->task.tgid);
+	err = roster_read(survey->task.process, survey_progress, survey, own);
 	for (size_t i = 0; !err && i < out->n_threads; i++) {
 		_cleanup_roster_ struct roster elsewhere = { 0 };
 		_cleanup_task_ struct task task = TASK_CLOSED;
@@ -657,7 +400,7 @@ static int threads_again(struct survey *survey, struct roster *own)
 		if (i >= out->n_own) {
 			threads = &elsewhere;
 			if (!task_open(&task, out->threads[i].tgid, 0))
-				roster_read(task.process, progress, survey, &elsewhere);
+				roster_read(task.process, survey_progress, survey, &elsewhere);
 		}
 		if ((out->threads[i].lock != NOBODY || out->threads[i].joins != NOBODY) &&
 		    !thread_settled(&survey->reading[i],
@@ -672,7 +415,7 @@ static bool owner_same(struct survey *survey, const struct seen_lock *lock,
 {
 	const struct thread *living;
 
-	if (place_of(survey, lock - survey->out->locks)->shared.inode || !lock->info.owner_tid)
+	if (survey->place[lock - survey->out->locks].shared.inode || !lock->info.owner_tid)
 		return true; /* asked anew, or nobody is named */
 	living = roster_find_living(own, lock->info.owner_tid);
 	if (lock->owner_state == OWNER_DEAD)
@@ -701,11 +444,11 @@ static int locks_again(struct survey *survey, const struct roster *own)
 
 	for (size_t i = 0; i < survey->out->n_locks; i++) {
 		struct seen_lock *lock = &survey->out->locks[i];
-		struct lock_place *place = place_of(survey, i);
+		struct lock_place *place = &survey->place[i];
 		struct look look = { .tgid = place->tgid, .want = LOOK_WORDS, .n = 1 };
 
 		look.address[0] = place->word;
-		step(survey, STEP_MEMORY, place->tgid);
+		survey_step(survey, STEP_MEMORY, place->tgid);
 		look_read(&look, 0, &answer);
 		if (answer.error == -ESRCH && place->tgid == survey->task.tgid)
 			return -ESRCH;
@@ -723,12 +466,20 @@ static void waits_drop(struct survey *survey)
 	for (size_t i = 0; i < out->n_threads; i++) {
 		struct seen_thread *thread = &out->threads[i];
 
-		if (thread->lock == NOBODY || !place_of(survey, thread->lock)->unsettled)
+		if (thread->lock == NOBODY || !survey->place[thread->lock].unsettled)
 			continue;
 		thread->lock = NOBODY;
 		inspection_unclear(out, "the lock changed while it was looked at",
 				   "who holds what thread %d waits for", thread->info.tid);
 	}
+}
+
+/* What looked like a lock and does not any more was none, or was freed since. */
+static void finds_drop(struct survey *survey)
+{
+	for (size_t i = 0; i < survey->out->n_locks; i++)
+		if (survey->place[i].unsettled || survey->out->locks[i].owner_state != OWNER_DEAD)
+			survey->out->locks[i].found = false;
 }
 
 static bool is_wrong(const struct inspection *out)
@@ -752,6 +503,7 @@ static int second_reading(struct survey *survey)
 	if (err)
 		return err;
 	waits_drop(survey);
+	finds_drop(survey);
 	survey->out->apart_ns = host_now() - from;
 	inspection_prune(survey->out);
 	return inspection_judge(survey->out);
@@ -784,7 +536,7 @@ static void timeouts_read(struct survey *survey)
 		    !wait_timed(&thread->wait))
 			continue;
 		look.address[0] = thread->wait.timeout;
-		step(survey, STEP_MEMORY, thread->tgid);
+		survey_step(survey, STEP_MEMORY, thread->tgid);
 		look_read(&look, 0, &answer);
 		timeout_set(thread, &answer, 0);
 	}
@@ -814,7 +566,7 @@ static int process_read(struct survey *survey)
 
 	if (survey->task.stat.flags & PROC_FLAG_KTHREAD)
 		return -EINVAL;
-	step(survey, STEP_PROCESS, look.tgid);
+	survey_step(survey, STEP_PROCESS, look.tgid);
 	look_read(&look, 0, &answer);
 	if (answer.error)
 		return answer.error;
@@ -845,14 +597,18 @@ static int first_reading(struct survey *survey)
 		return 0;
 	}
 	while (!err && survey->judged < survey->out->n_threads) {
+		bool census = survey->ask->census && !survey->judged;
+
 		err = threads_judge(survey);
+		if (!err && census)
+			err = survey_census(survey);
 		if (err)
 			break;
-		locks_map(survey);
-		locks_merge(survey);
-		err = owners_find(survey, locks);
+		survey_map(survey);
+		err = survey_owners(survey, locks);
 		locks = survey->out->n_locks;
 	}
+	survey_census_judge(survey);
 	return err;
 }
 
@@ -891,6 +647,7 @@ int survey_read(const struct survey_ask *ask, struct survey_page *page,
 	err = survey_do(&survey);
 	task_close(&survey.task);
 	roster_free(&survey.first);
+	roster_free(&survey.parent);
 	spots_free(&survey);
 	free(survey.reading);
 	free(survey.place);

@@ -185,6 +185,47 @@ static void details_ready(FILE *out, const struct alert *alert, const struct run
 	       alert->blocked_threads, plural(alert->blocked_threads));
 }
 
+/* 1.1 GB */
+static const char *size_words(uint64_t bytes, char out[DURATION_BYTES])
+{
+	static const char *const units[] = { "kB", "MB", "GB", "TB" };
+	double size = bytes / 1e3;
+	size_t unit = 0;
+
+	while (size >= 999.5 && unit < 3) {
+		size /= 1e3;
+		unit++;
+	}
+	snprintf(out, DURATION_BYTES, size < 9.95 ? "%.1f%s%s" : "%.0f%s%s", size, GLUE,
+		 units[unit]);
+	return out;
+}
+
+static void detail_census(FILE *out, const struct alert *alert)
+{
+	const struct census_info *census = alert->census;
+	char scanned[DURATION_BYTES], left[DURATION_BYTES], took[DURATION_BYTES];
+	uint64_t left_bytes;
+
+	if (!census)
+		return;
+	left_bytes = census->shared_bytes + census->swapped_bytes + census->unread_bytes +
+		     census->left_bytes;
+	detail(out, "census: %s of memory in %s%s%s%s%s",
+	       size_words(census->scanned_bytes, scanned),
+	       span((uint64_t)(census->seconds * 1e9), took), left_bytes ? ", not " : "",
+	       left_bytes ? size_words(left_bytes, left) : "",
+	       left_bytes ? " shared, swapped out or beyond the budget" : "",
+	       census->error ? ", ended early" : "");
+	if (census->strangers)
+		detail(out,
+		       "beware: %" PRIu64
+		       " place%s in this memory look%s like locks of threads that "
+		       "the process never had",
+		       census->strangers, plural(census->strangers),
+		       census->strangers == 1 ? "s" : "");
+}
+
 static void details_lock_orphaned(FILE *out, const struct alert *alert, const struct run *run)
 {
 	detail_owner(out, alert, &alert->thread);
@@ -200,7 +241,27 @@ static void details_lock_orphaned(FILE *out, const struct alert *alert, const st
 	if (alert->n_waiters > TEXT_WAITERS)
 		detail(out, "and %zu more waiter%s: --json lists all",
 		       alert->n_waiters - TEXT_WAITERS, plural(alert->n_waiters - TEXT_WAITERS));
+	detail_census(out, alert);
 	detail_process(out, &alert->process, run);
+}
+
+static void details_lock_suspected(FILE *out, const struct alert *alert, const struct run *run)
+{
+	char line[DETAIL_LINE_BYTES] = "evidence:";
+	size_t used = strlen(line);
+	uint32_t evidence = 0;
+
+	for (size_t i = 0; i < alert->n_locks; i++)
+		evidence |= alert->locks[i].evidence;
+	for (unsigned int bit = 0; bit < EVIDENCE_BITS; bit++) {
+		if (evidence >> bit & 1)
+			used += (size_t)snprintf(line + used, sizeof(line) - used, "%s %s",
+						 evidence & ((1u << bit) - 1) ? "," : "",
+						 evidence_name(bit));
+	}
+	detail(out, "by its looks alone: memory that has the shape of a held lock of that thread");
+	detail(out, "%s", line);
+	details_lock_orphaned(out, alert, run);
 }
 
 static void details_orphan_wait(FILE *out, const struct alert *alert, const struct run *run)
@@ -344,6 +405,7 @@ static void (*const details[ALERT_KINDS])(FILE *out, const struct alert *alert,
 	[ALERT_LOCK_ORPHANED] = details_lock_orphaned,
 	[ALERT_ORPHAN_WAIT] = details_orphan_wait,
 	[ALERT_ORPHAN_CLEARED] = details_orphan_cleared,
+	[ALERT_LOCK_SUSPECTED] = details_lock_suspected,
 	[ALERT_THREAD_SIGNAL] = details_signal,
 	[ALERT_TID_KILL] = details_tid_kill,
 	[ALERT_NOISE] = details_noise,

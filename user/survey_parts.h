@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the parts of a survey share: survey.c, survey_locks.c, survey_census.c. */
+#ifndef DEADHOLD_SURVEY_PARTS_H
+#define DEADHOLD_SURVEY_PARTS_H
+
+#include <uthash.h>
+
+#include "event.h"
+#include "roster.h"
+#include "survey.h"
+#include "task.h"
+
+/* A futex word that threads wait on, and what lies around it. */
+struct spot_key {
+	uint64_t word;
+	int64_t tgid;
+};
+
+struct spot {
+	struct spot_key key;
+	UT_hash_handle hh; /* in order of the threads */
+	bool may_share;
+	bool read;
+	uint32_t n; /* threads that wait there */
+	struct lock_words words;
+};
+
+/* What is known of a lock beside what is said of it. */
+struct lock_place {
+	int32_t tgid; /* where info.address is */
+	uint64_t word;
+	uint32_t layout; /* LAYOUT_NONE: it records no owner; `val` is what was in the word */
+	uint32_t val;
+	struct shared_place shared;
+	bool looked;
+	bool unsettled;		 /* not the same in both readings */
+	struct lock_state state; /* found by census, and where */
+	bool in_data;
+};
+
+struct survey {
+	const struct survey_ask *ask;
+	struct survey_page *page;
+	struct inspection *out;
+	struct task task;
+	struct roster first;
+	struct thread *reading; /* the first one, of each of out->threads */
+	size_t room_threads, room_locks;
+	struct lock_place *place; /* of each of out->locks */
+	struct spot *spots;
+	struct roster parent; /* its threads; read when they are asked for */
+	bool parent_read;
+	size_t judged; /* threads whose wait was looked into */
+};
+
+/* Says what it does, and on which process. */
+void survey_step(struct survey *survey, enum survey_step what, int32_t at);
+/* For roster_read(): it gets on. */
+void survey_progress(void *survey);
+
+/* One more thread of process tgid, by its first reading. 0 or -ENOMEM. */
+int survey_thread_add(struct survey *survey, int32_t tgid, const struct thread *thread);
+
+/* The array with room for one more than n. NULL: no memory, the array is as it was. */
+void *survey_grow(void *array, size_t n, size_t *room, size_t bytes);
+
+/* The lock at that address of that process, known or new. NOBODY: no memory. */
+int survey_lock(struct survey *survey, int32_t tgid, uint64_t address);
+/* Reads where the new locks lie; one that two mappings show is one lock. */
+void survey_map(struct survey *survey);
+/* Who holds the locks from `from` on. Owners in other processes become threads. 0 or -ENOMEM. */
+int survey_owners(struct survey *survey, size_t from);
+
+/*
+ * Looks through the process's memory for locks that threads hold which it does not have any more.
+ * 0 or -errno. What is found is judged once its place is known.
+ */
+int survey_census(struct survey *survey);
+void survey_census_judge(struct survey *survey);
+
+#endif
