@@ -95,6 +95,8 @@ static void json_lock(struct jsonw *w, const struct inspection *inspection,
 			jsonw_integer(w, NULL, inspection->threads[i].info.tid);
 	jsonw_array_end(w);
 	jsonw_boolean(w, "orphaned", lock_is_orphaned(seen));
+	if (seen->suspected)
+		jsonw_boolean(w, "suspected", true);
 	jsonw_object_end(w);
 }
 

@@ -279,14 +279,36 @@ static void lines_threads(FILE *out, const struct inspection *inspection)
 
 static void line_advice(FILE *out, const struct inspection *inspection)
 {
-	char comm[ESCAPED_BYTES(NAME_BYTES)];
+	char comm[ESCAPED_BYTES(NAME_BYTES)], unit[ESCAPED_BYTES(DETAIL_BYTES)];
 	const struct process_info *process = &inspection->process;
 
 	if (inspection->verdict != VERDICT_ORPHAN && inspection->verdict != VERDICT_DEADLOCK)
 		return;
 	ESCAPE(comm, process->comm);
-	detail(out, "what to do: restart %s%s%s; 'gcore %d' first keeps the evidence", comm,
-	       process->unit[0] ? ", unit " : "", process->unit, process->pid);
+	ESCAPE(unit, process->unit);
+	if (!inspection_is_proven(inspection))
+		detail(out, "what to do: the next thread that wants it waits for ever; restart %s%s%s "
+			    "before that",
+		       comm, unit[0] ? ", unit " : "", unit);
+	else
+		detail(out, "what to do: restart %s%s%s; 'gcore %d' first keeps the evidence", comm,
+		       unit[0] ? ", unit " : "", unit, process->pid);
+}
+
+static void line_census(FILE *out, const struct inspection *inspection)
+{
+	const struct census_info *census = &inspection->census;
+	uint64_t skipped = census->shared_bytes + census->swapped_bytes + census->unread_bytes;
+	char left[64] = "";
+
+	if (skipped)
+		snprintf(left, sizeof(left), ", %" PRIu64 " MB left out (shared, swapped, devices)",
+			 (skipped + 500000) / 1000000);
+	if (census->scanned_bytes)
+		detail(out, "looked for locks of dead threads in %" PRIu64 " MB of memory%s",
+		       (census->scanned_bytes + 500000) / 1000000, left);
+	if (inspection->more_finds)
+		detail(out, "and stopped there: too many were found");
 }
 
 static void print_inspection(FILE *out, const struct inspection *inspection, const struct run *run,
@@ -302,6 +324,8 @@ static void print_inspection(FILE *out, const struct inspection *inspection, con
 		lines_threads(out, inspection);
 	else
 		lines_others(out, inspection);
+	if (all || inspection->more_finds)
+		line_census(out, inspection);
 	for (size_t i = 0; i < inspection->n_unclear; i++)
 		detail(out, "not known: %s: %s", inspection->unclear[i].what,
 		       inspection->unclear[i].why);

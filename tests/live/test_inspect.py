@@ -108,6 +108,43 @@ def test_orphan_in_text(steps):
     assert text(owner["pid"], "-v", status=FOUND).count("  stuck waiter-") == 11
 
 
+@pytest.mark.parametrize("pid_ns", [False, True])
+def test_orphans_without_waiters(start_steps, stripped, pid_ns):
+    """Nobody ever waited for them: only memory tells."""
+    w = start_steps(
+        "normal", "recursive", "rwlock", "normal", program=stripped("lock_steps"), pid_ns=pid_ns
+    )
+    owner = w.do("owner lock A")
+    second, third = w.do("owner lock B"), w.do("owner lock C")
+    alive_owner = w.do("other lock D")
+    w.dies("owner return")
+    shape = {"proof": "shape", "evidence": ANY}
+    expected = [
+        lock(owner, dead(owner), [], **shape),
+        lock(second, dead(owner), [], kind="recursive", recursion=1, **shape),
+        lock(third, dead(owner), [], type="rwlock", kind=ABSENT, **shape),
+    ]
+    if pid_ns:  # small numbers: what has no more to it than a plain mutex is suspected only
+        for e in expected:
+            e["orphaned"] = ANY
+    found = inspect(alive_owner["pid"], expected={"locks": any_order(expected), "cycles": []})
+    assert found["census"]["scanned_bytes"] > 10000
+    if not pid_ns:
+        assert found["verdict"] == "orphaned-lock"
+        assert "is dead and holds a mutex; nobody waits for it yet; 2 more" in found["message"]
+    # A probe does not kill for the looks of memory.
+    inspect(alive_owner["pid"], "--probe", "0.1", status=0)
+    assert "census" not in inspect(alive_owner["pid"], "--census", "off", expected={"verdict": "ok"})
+
+
+def test_robust_without_waiters(steps):
+    """The next thread that takes it is told: nothing is wrong."""
+    w = steps("robust")
+    owner = w.do("owner lock A")
+    w.dies("owner return")
+    inspect(owner["pid"], expected={"verdict": "ok"})
+
+
 def test_orphan_chain(steps):
     """Who waits for a thread that is stuck is stuck too."""
     w = steps("normal", "normal")
