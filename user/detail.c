@@ -84,7 +84,8 @@ const char *lock_place(const struct lock_info *lock, char out[LOCK_PLACE_BYTES])
 					ESCAPE(path, lock->map_path),
 					lock->address - lock->map_start + lock->map_offset);
 	else if (lock->map_path[0])
-		used = (size_t)snprintf(out, LOCK_PLACE_BYTES, ", in %s", ESCAPE(path, lock->map_path));
+		used = (size_t)snprintf(out, LOCK_PLACE_BYTES, ", in %s",
+					ESCAPE(path, lock->map_path));
 	if (lock->symbol[0])
 		snprintf(out + used, LOCK_PLACE_BYTES - used, used ? " (%s)" : ", %s",
 			 ESCAPE(symbol, lock->symbol));

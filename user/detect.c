@@ -249,7 +249,9 @@ void detect_wait(struct wait_info *out, uint32_t op, uint64_t since_ns, bool tim
 	uint64_t from = since_ns ?: now_ns;
 	bool realtime;
 
-	*out = (struct wait_info){ .op = wait_op_name(op), .since_ns = since_ns, .has_timeout = timed };
+	*out = (struct wait_info){ .op = wait_op_name(op),
+				   .since_ns = since_ns,
+				   .has_timeout = timed };
 	if (!timed)
 		return;
 	if (cmd == FUTEX_OP_WAIT) {

@@ -101,8 +101,8 @@ static int walk_from(struct walk *walk, int at)
 	return err;
 }
 
-int graph_find(const struct graph_thread *threads, size_t n_threads,
-	       const struct graph_lock *locks, struct graph *graph)
+int graph_find(const struct graph_thread *threads, size_t n_threads, const struct graph_lock *locks,
+	       struct graph *graph)
 {
 	_cleanup_free_ int *path = calloc(n_threads + 1, sizeof(*path));
 	_cleanup_free_ int *place = calloc(n_threads + 1, sizeof(*place));

@@ -56,8 +56,8 @@ struct graph {
 };
 
 /* 0 or -ENOMEM. */
-int graph_find(const struct graph_thread *threads, size_t n_threads,
-	       const struct graph_lock *locks, struct graph *graph);
+int graph_find(const struct graph_thread *threads, size_t n_threads, const struct graph_lock *locks,
+	       struct graph *graph);
 void graph_free(struct graph *graph);
 
 #endif

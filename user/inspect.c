@@ -205,6 +205,12 @@ static int process_look(struct inspect *inspect, int32_t pid, struct result *res
 	return err ?: inspect->page->error;
 }
 
+static const char *permission_hint(void)
+{
+	return geteuid() ? "run as root, for example: sudo deadhold inspect ..."
+			 : "this root lacks CAP_SYS_PTRACE, or a security module forbids it";
+}
+
 static void say_failure(const struct inspect *inspect, int32_t pid, int error)
 {
 	const struct survey_page *page = &inspect->page->survey;
@@ -215,14 +221,13 @@ static void say_failure(const struct inspect *inspect, int32_t pid, int error)
 		break;
 	case -EPERM:
 	case -EACCES:
-		fprintf(stderr,
-			"deadhold: not permitted to look at process %d: run as root, for example: "
-			"sudo deadhold inspect %d\n",
-			pid, pid);
+		fprintf(stderr, "deadhold: not permitted to look at process %d: %s\n", pid,
+			permission_hint());
 		break;
 	case -EINVAL:
-		fprintf(stderr, "deadhold: %d is a thread of the kernel: it has no locks of this "
-				"kind\n",
+		fprintf(stderr,
+			"deadhold: %d is a thread of the kernel: it has no locks of this "
+			"kind\n",
 			pid);
 		break;
 	case -ETIMEDOUT:
@@ -294,10 +299,8 @@ static int all_inspect(struct inspect *inspect)
 static void all_summary(const struct inspect *inspect)
 {
 	if (inspect->refused)
-		fprintf(stderr,
-			"deadhold: %u process%s could not be looked at: not permitted; run as "
-			"root\n",
-			inspect->refused, inspect->refused == 1 ? "" : "es");
+		fprintf(stderr, "deadhold: not permitted to look at %u process%s: %s\n",
+			inspect->refused, inspect->refused == 1 ? "" : "es", permission_hint());
 	if (inspect->options->output != OUTPUT_TEXT || inspect->options->quiet)
 		return;
 	printf("looked at %u process%s: %u with orphaned locks, %u with deadlocks, %u blocked, "

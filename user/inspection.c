@@ -63,8 +63,8 @@ static void waiters_count(struct inspection *inspection)
 
 static int graph_make(struct inspection *inspection)
 {
-	_cleanup_free_ struct graph_thread *threads =
-		calloc(inspection->n_threads + 1, sizeof(*threads));
+	_cleanup_free_ struct graph_thread *threads = calloc(inspection->n_threads + 1,
+							     sizeof(*threads));
 	_cleanup_free_ struct graph_lock *locks = calloc(inspection->n_locks + 1, sizeof(*locks));
 
 	if (!threads || !locks)
@@ -309,8 +309,9 @@ static void say_cycle(FILE *out, const struct inspection *inspection,
 	inspection_label(inspection, cycle->thread[0], first);
 	if (cycle->n == 1)
 		fprintf(out, "%s waits for a %s that it holds itself", first,
-			lock_type_words(inspection->locks[inspection->threads[cycle->thread[0]].lock]
-						.info.type));
+			lock_type_words(
+				inspection->locks[inspection->threads[cycle->thread[0]].lock]
+					.info.type));
 	else if (cycle->n == 2)
 		fprintf(out, "%s and %s wait for each other", first,
 			inspection_label(inspection, cycle->thread[1], second));
@@ -444,7 +445,7 @@ static void say_ok(FILE *out, const struct inspection *inspection)
 
 char *inspection_message(const struct inspection *inspection)
 {
-	static void (*const say[VERDICTS])(FILE *out, const struct inspection *inspection) = {
+	static void (*const say[VERDICTS])(FILE * out, const struct inspection *inspection) = {
 		[VERDICT_OK] = say_ok,
 		[VERDICT_BLOCKED] = say_blocked,
 		[VERDICT_DEADLOCK] = say_deadlock,

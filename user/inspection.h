@@ -23,8 +23,8 @@ struct seen_thread {
 	struct thread_info info;
 	char state; /* as ps shows it */
 	struct wait wait;
-	bool has_timeout; /* wait_timed(), and how long: */
-	bool absolute;	  /* timeout_ns is a point in time of CLOCK_REALTIME */
+	bool has_timeout;   /* wait_timed(), and how long: */
+	bool absolute;	    /* timeout_ns is a point in time of CLOCK_REALTIME */
 	int64_t timeout_ns; /* -1: could not be read */
 	int lock;	    /* waits for it, or NOBODY */
 	int joins;	    /* waits for this thread to end, or NOBODY */

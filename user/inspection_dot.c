@@ -73,8 +73,8 @@ static void print_lock(FILE *out, const struct inspection *inspection, int numbe
 		print_quoted(out, ESCAPE(symbol, lock->info.symbol));
 		fputs("\\n", out);
 	}
-	print_quoted(out, lock->readers ? "rwlock, held for reading" :
-					  lock_in_words(&lock->info, words));
+	print_quoted(out, lock->readers ? "rwlock, held for reading"
+					: lock_in_words(&lock->info, words));
 	fprintf(out, "\\n0x%" PRIx64 "\"]\n", lock->info.address);
 	if (lock->owner != NOBODY) {
 		fprintf(out, "  l%d -> t%d [label=\"held by\"]\n", number,
@@ -104,12 +104,14 @@ static void print_threads(FILE *out, const struct inspection *inspection)
 
 		if (!thread_has_part(inspection, i))
 			continue;
-		if (lock == NOBODY || thread_is_owner(inspection, i) || drawn[lock]++ < TEXT_WAITERS)
+		if (lock == NOBODY || thread_is_owner(inspection, i) ||
+		    drawn[lock]++ < TEXT_WAITERS)
 			print_thread(out, inspection, i);
 	}
 	for (size_t i = 0; drawn && i < inspection->n_locks; i++)
 		if (drawn[i] > TEXT_WAITERS)
-			fprintf(out, "  m%zu [shape=box style=dashed label=\"%zu more\"]\n  m%zu -> l%zu\n",
+			fprintf(out,
+				"  m%zu [shape=box style=dashed label=\"%zu more\"]\n  m%zu -> l%zu\n",
 				i, drawn[i] - TEXT_WAITERS, i, i);
 	free(drawn);
 }

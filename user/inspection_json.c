@@ -61,8 +61,8 @@ static void json_threads(struct jsonw *w, const struct inspection *inspection)
 static void json_owner(struct jsonw *w, const struct inspection *inspection,
 		       const struct seen_lock *lock)
 {
-	const struct seen_thread *owner =
-		lock->owner == NOBODY ? NULL : &inspection->threads[lock->owner];
+	const struct seen_thread *owner = lock->owner == NOBODY ? NULL
+								: &inspection->threads[lock->owner];
 
 	jsonw_object(w, "owner");
 	jsonw_string(w, "state", owner_state_name(lock->owner_state));
@@ -81,8 +81,8 @@ static void json_owner(struct jsonw *w, const struct inspection *inspection,
 	jsonw_object_end(w);
 }
 
-static void json_lock(struct jsonw *w, const struct inspection *inspection,
-		      const struct run *run, int lock)
+static void json_lock(struct jsonw *w, const struct inspection *inspection, const struct run *run,
+		      int lock)
 {
 	const struct seen_lock *seen = &inspection->locks[lock];
 

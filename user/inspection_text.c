@@ -55,23 +55,25 @@ static void line_dead_owner(FILE *out, const struct seen_lock *lock)
 	if (lock->info.owner_tid)
 		snprintf(owner, sizeof(owner), "thread %d", lock->info.owner_tid);
 	if (lock_is_robust(&lock->info) && !lock_is_orphaned(lock))
-		detail_of(out, "held by %s, which has ended; the lock is robust: the next thread that "
-			    "takes it is told, and can recover it",
-		       owner);
+		detail_of(out,
+			  "held by %s, which has ended; the lock is robust: the next thread that "
+			  "takes it is told, and can recover it",
+			  owner);
 	else if (lock->inherited)
-		detail_of(out, "held by %s of the parent when fork copied it: nobody in this process "
-			    "can unlock it",
-		       owner);
+		detail_of(out,
+			  "held by %s of the parent when fork copied it: nobody in this process "
+			  "can unlock it",
+			  owner);
 	else if (lock->maybe_copied)
-		detail_of(out, "held by %s, which is not in this process: it has ended, or fork copied "
-			    "the lock from a parent; nobody can unlock it",
-		       owner);
+		detail_of(out,
+			  "held by %s, which is not in this process: it has ended, or fork copied "
+			  "the lock from a parent; nobody can unlock it",
+			  owner);
 	else
 		detail_of(out, "held by %s, which has ended: nobody can unlock it", owner);
 }
 
-static void line_owner(FILE *out, const struct inspection *inspection,
-		       const struct seen_lock *lock)
+static void line_owner(FILE *out, const struct inspection *inspection, const struct seen_lock *lock)
 {
 	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
 
@@ -79,14 +81,15 @@ static void line_owner(FILE *out, const struct inspection *inspection,
 		line_dead_owner(out, lock);
 	else if (lock->owner != NOBODY)
 		detail_of(out, "held by %s, which %s", in_full(inspection, lock->owner, who),
-		       inspection_wait(inspection, lock->owner, 1, does));
+			  inspection_wait(inspection, lock->owner, 1, does));
 	else if (lock->owner_state == OWNER_ALIVE)
 		detail_of(out, "held by thread %d of another process", lock->info.owner_tid);
 	else if (lock->readers)
 		detail_of(out, "held by %u reader%s: %s", lock->readers, plural(lock->readers),
-		       lock->why);
+			  lock->why);
 	else
-		detail_of(out, "who holds it is not known: %s", lock->why ? lock->why : "not found");
+		detail_of(out, "who holds it is not known: %s",
+			  lock->why ? lock->why : "not found");
 }
 
 static void line_waiter(FILE *out, const struct inspection *inspection, size_t thread)
@@ -98,8 +101,7 @@ static void line_waiter(FILE *out, const struct inspection *inspection, size_t t
 	char who[WHO_BYTES], length[DURATION_BYTES], how[64] = "without a timeout";
 
 	if (seen->has_timeout && !seen->absolute && seen->timeout_ns >= 0)
-		snprintf(how, sizeof(how), "gives up after %s",
-			 duration(seen->timeout_ns, length));
+		snprintf(how, sizeof(how), "gives up after %s", duration(seen->timeout_ns, length));
 	else if (seen->has_timeout && seen->timeout_ns > inspection->time_ns)
 		snprintf(how, sizeof(how), "gives up in %s",
 			 duration(seen->timeout_ns - inspection->time_ns, length));
@@ -108,7 +110,7 @@ static void line_waiter(FILE *out, const struct inspection *inspection, size_t t
 	else if (stuck && !fate->timed)
 		snprintf(how, sizeof(how), "for ever");
 	detail_of(out, "%s %s: %s", stuck && !seen->has_timeout ? "stuck" : "waiting",
-	       in_full(inspection, thread, who), how);
+		  in_full(inspection, thread, who), how);
 }
 
 static void lines_waiters(FILE *out, const struct inspection *inspection, int lock, bool all)
@@ -252,12 +254,13 @@ static void lines_others(FILE *out, const struct inspection *inspection)
 			more++;
 		}
 	}
-	used = snprintf(line, sizeof(line), inspection->n_locks ? "the other threads:" : "threads:");
+	used = snprintf(line, sizeof(line),
+			inspection->n_locks ? "the other threads:" : "threads:");
 	if (n)
 		qsort(groups, n, sizeof(*groups), group_compare);
 	for (size_t i = 0; i < n && used < sizeof(line) / 2; i++)
-		used += snprintf(line + used, sizeof(line) - used, "%s %zu" GLUE "%s",
-				 i ? "," : "", groups[i].n,
+		used += snprintf(line + used, sizeof(line) - used, "%s %zu" GLUE "%s", i ? "," : "",
+				 groups[i].n,
 				 inspection_wait(inspection, groups[i].thread, groups[i].n, words));
 	if (more)
 		snprintf(line + used, sizeof(line) - used, ", %zu do something else", more);
@@ -272,9 +275,9 @@ static void lines_threads(FILE *out, const struct inspection *inspection)
 
 	for (size_t i = 0; i < inspection->n_threads; i++)
 		detail(out, "thread %s %s", in_full(inspection, i, who),
-		       inspection->threads[i].state == 'Z' ?
-			       "has ended" :
-			       inspection_wait(inspection, i, 1, does));
+		       inspection->threads[i].state == 'Z'
+			       ? "has ended"
+			       : inspection_wait(inspection, i, 1, does));
 }
 
 static void line_advice(FILE *out, const struct inspection *inspection)
@@ -287,8 +290,9 @@ static void line_advice(FILE *out, const struct inspection *inspection)
 	ESCAPE(comm, process->comm);
 	ESCAPE(unit, process->unit);
 	if (!inspection_is_proven(inspection))
-		detail(out, "what to do: the next thread that wants it waits for ever; restart %s%s%s "
-			    "before that",
+		detail(out,
+		       "what to do: the next thread that wants it waits for ever; restart %s%s%s "
+		       "before that",
 		       comm, unit[0] ? ", unit " : "", unit);
 	else
 		detail(out, "what to do: restart %s%s%s; 'gcore %d' first keeps the evidence", comm,

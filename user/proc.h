@@ -55,7 +55,11 @@ int proc_status_parse(const char *text, size_t len, struct proc_status *status);
 
 /* /proc/PID/task/TID/syscall: what a thread that does not run does in the kernel. */
 struct proc_syscall {
-	enum { SYSCALL_RUNNING, SYSCALL_BLOCKED, SYSCALL_OUTSIDE } where; /* outside: a page fault */
+	enum {
+		SYSCALL_RUNNING,
+		SYSCALL_BLOCKED,
+		SYSCALL_OUTSIDE
+	} where;	/* outside: a page fault */
 	int32_t number; /* of the program's own table; the rest only where it is blocked in one */
 	uint64_t argument[6];
 	uint64_t sp; /* the user stack pointer, also outside */

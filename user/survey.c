@@ -15,8 +15,6 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#include <uthash.h>
-
 #include "detect.h"
 #include "host.h"
 #include "libc.h"
@@ -40,21 +38,25 @@ void survey_step(struct survey *survey, enum survey_step what, int32_t at)
 
 void survey_progress(void *context)
 {
-	struct survey *survey = context;
+	const struct survey *survey = context;
 
 	survey->page->steps++;
 }
 
-const char *survey_step_name(enum survey_step what)
+const char *survey_step_name(enum survey_step step)
 {
 	static const char *const names[SURVEY_STEPS] = {
-		[STEP_PROCESS] = "what /proc says of it", [STEP_THREADS] = "its threads",
-		[STEP_MEMORY] = "its memory",		  [STEP_MAPPINGS] = "its mappings",
-		[STEP_MAPPERS] = "who shares its memory", [STEP_PAUSE] = "its end",
-		[STEP_CENSUS] = "its memory",		  [STEP_OUTPUT] = "the result",
+		[STEP_PROCESS] = "what /proc says of it",
+		[STEP_THREADS] = "its threads",
+		[STEP_MEMORY] = "its memory",
+		[STEP_MAPPINGS] = "its mappings",
+		[STEP_MAPPERS] = "who shares its memory",
+		[STEP_PAUSE] = "its end",
+		[STEP_CENSUS] = "its memory",
+		[STEP_OUTPUT] = "the result",
 	};
 
-	return (unsigned int)what < SURVEY_STEPS ? names[what] : "it";
+	return (unsigned int)step < SURVEY_STEPS ? names[step] : "it";
 }
 
 void *survey_grow(void *array, size_t n, size_t *room, size_t bytes)
@@ -92,8 +94,8 @@ int survey_thread_add(struct survey *survey, int32_t tgid, const struct thread *
 		.tgid = tgid,
 		.info = thread->info,
 		.state = thread->state,
-		.wait = thread->error ? (struct wait){ .number = -1 } :
-					wait_of_call(thread->state, &thread->call),
+		.wait = thread->error ? (struct wait){ .number = -1 }
+				      : wait_of_call(thread->state, &thread->call),
 		.timeout_ns = -1,
 		.lock = NOBODY,
 		.joins = NOBODY,
@@ -126,57 +128,65 @@ static int threads_take(struct survey *survey)
 
 /* ---- the memory around futex words ---- */
 
-static struct spot *spot_find(struct survey *survey, int32_t tgid, uint64_t word)
+static int spot_compare(const void *a, const void *b)
 {
-	struct spot_key key = { .word = word, .tgid = tgid };
-	struct spot *spot;
+	const struct spot *x = a, *y = b;
 
-	HASH_FIND(hh, survey->spots, &key, sizeof(key), spot);
-	return spot;
+	if (x->tgid != y->tgid)
+		return x->tgid < y->tgid ? -1 : 1;
+	return (x->word > y->word) - (x->word < y->word);
 }
 
-static int spot_add(struct survey *survey, const struct seen_thread *thread)
+/* NULL: nobody waits there. */
+static struct spot *spot_find(const struct survey *survey, int32_t tgid, uint64_t word)
 {
-	struct spot *spot = spot_find(survey, thread->tgid, thread->wait.word);
+	struct spot key = { .tgid = tgid, .word = word };
 
-	if (!spot) {
-		spot = calloc(1, sizeof(*spot));
-		if (!spot)
-			return -ENOMEM;
-		spot->key = (struct spot_key){ thread->wait.word, thread->tgid };
-		HASH_ADD(hh, survey->spots, key, sizeof(spot->key), spot);
+	return bsearch(&key, survey->spots, survey->n_spots, sizeof(key), spot_compare);
+}
+
+/* The spots of the threads from `from` on, each once, in order. */
+static int spots_collect(struct survey *survey, size_t from)
+{
+	const struct inspection *out = survey->out;
+	struct spot *spots = calloc(out->n_threads - from + 1, sizeof(*spots));
+	size_t n = 0, kept = 0;
+
+	free(survey->spots);
+	survey->spots = spots;
+	survey->n_spots = 0;
+	if (!spots)
+		return -ENOMEM;
+	for (size_t i = from; i < out->n_threads; i++)
+		if (out->threads[i].wait.what == WAIT_FUTEX)
+			spots[n++] = (struct spot){ .tgid = out->threads[i].tgid,
+						    .word = out->threads[i].wait.word };
+	qsort(spots, n, sizeof(*spots), spot_compare);
+	for (size_t i = 0; i < n; i++) {
+		if (kept && !spot_compare(&spots[kept - 1], &spots[i]))
+			spots[kept - 1].n++;
+		else
+			spots[kept++] = (struct spot){ spots[i].word, spots[i].tgid, .n = 1 };
 	}
-	spot->n++;
+	survey->n_spots = kept;
 	return 0;
 }
 
-static void spots_free(struct survey *survey)
-{
-	struct spot *spot, *other;
-
-	HASH_ITER (hh, survey->spots, spot, other) {
-		HASH_DEL(survey->spots, spot);
-		free(spot);
-	}
-}
-
 /* Up to LOOK_ADDRESSES of one process. The words of a spot that can't be read stay empty. */
-static int spots_look(struct survey *survey, struct spot **spots, uint32_t n)
+static int spots_look(struct survey *survey, struct spot *spots, uint32_t n)
 {
 	static struct look_answer answer;
-	struct look look = { .tgid = spots[0]->key.tgid, .want = LOOK_WORDS, .n = n };
+	struct look look = { .tgid = spots[0].tgid, .want = LOOK_WORDS, .n = n };
 
 	if (look.tgid == survey->task.tgid)
 		look.start_ticks = survey->task.stat.start_ticks;
 	for (uint32_t i = 0; i < n; i++)
-		look.address[i] = spots[i]->key.word;
+		look.address[i] = spots[i].word;
 	survey_step(survey, STEP_MEMORY, look.tgid);
 	look_read(&look, 0, &answer);
-	for (uint32_t i = 0; i < n; i++) {
-		spots[i]->read = true;
+	for (uint32_t i = 0; i < n; i++)
 		if (!answer.error || answer.error == -EACCES)
-			spots[i]->words = answer.at[i].words;
-	}
+			spots[i].words = answer.at[i].words;
 	if (look.tgid != survey->task.tgid)
 		return 0;
 	return answer.error == -ESRCH || answer.error == -EPERM ? answer.error : 0;
@@ -184,22 +194,16 @@ static int spots_look(struct survey *survey, struct spot **spots, uint32_t n)
 
 static int spots_read(struct survey *survey)
 {
-	struct spot *batch[LOOK_ADDRESSES], *spot, *other;
-	uint32_t n = 0;
+	size_t from = 0, n;
 	int err = 0;
 
-	HASH_ITER (hh, survey->spots, spot, other) {
-		if (spot->read)
-			continue;
-		if (!err && n && (n == LOOK_ADDRESSES || batch[0]->key.tgid != spot->key.tgid)) {
-			err = spots_look(survey, batch, n);
-			n = 0;
-		}
-		batch[n++] = spot;
-		if (err)
-			return err;
+	for (; !err && from < survey->n_spots; from += n) {
+		for (n = 1; from + n < survey->n_spots && n < LOOK_ADDRESSES; n++)
+			if (survey->spots[from + n].tgid != survey->spots[from].tgid)
+				break;
+		err = spots_look(survey, survey->spots + from, n);
 	}
-	return n ? spots_look(survey, batch, n) : 0;
+	return err;
 }
 
 /* ---- locks ---- */
@@ -329,11 +333,8 @@ static int threads_judge(struct survey *survey)
 {
 	struct inspection *out = survey->out;
 	size_t i, from = survey->judged;
-	int err = 0;
+	int err = spots_collect(survey, from);
 
-	for (i = from; !err && i < out->n_threads; i++)
-		if (out->threads[i].wait.what == WAIT_FUTEX)
-			err = spot_add(survey, &out->threads[i]);
 	if (!err)
 		err = spots_read(survey);
 	for (i = from; !err && i < out->n_threads; i++)
@@ -648,7 +649,7 @@ int survey_read(const struct survey_ask *ask, struct survey_page *page,
 	task_close(&survey.task);
 	roster_free(&survey.first);
 	roster_free(&survey.parent);
-	spots_free(&survey);
+	free(survey.spots);
 	free(survey.reading);
 	free(survey.place);
 	return err;

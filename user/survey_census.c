@@ -14,11 +14,11 @@
 #include "detect.h"
 #include "host.h"
 
-#define SLICE_NS     100000000ull
-#define FINDS_LIMIT  4096
-#define STRANGERS    256 /* so many numbers that nobody had are compared with, on either side */
-#define FIRST_PID    300 /* RESERVED_PIDS: numbers begin again there */
-#define NS_LAST_PID  "/proc/sys/kernel/ns_last_pid"
+#define SLICE_NS    100000000ull
+#define FINDS_LIMIT 4096
+#define STRANGERS   256 /* so many numbers that nobody had are compared with, on either side */
+#define FIRST_PID   300 /* RESERVED_PIDS: numbers begin again there */
+#define NS_LAST_PID "/proc/sys/kernel/ns_last_pid"
 
 /* The last number that our own PID namespace gave out; 0: not known, or the process is in another. */
 static uint32_t last_number(const struct process_info *process)
@@ -53,7 +53,8 @@ static void numbers_fill(const struct survey *survey, struct tid_sets *tids, str
 	if (first <= last) {
 		put_all(&tids->wanted, first, last);
 		ask->min = first > STRANGERS + 1 ? first - STRANGERS : 2;
-		ask->max = last + STRANGERS < LOCK_TID_LIMIT ? last + STRANGERS : LOCK_TID_LIMIT - 1;
+		ask->max = last + STRANGERS < LOCK_TID_LIMIT ? last + STRANGERS
+							     : LOCK_TID_LIMIT - 1;
 	} else {
 		put_all(&tids->wanted, FIRST_PID, last);
 		put_all(&tids->wanted, first, LOCK_TID_LIMIT - 1);

@@ -202,13 +202,10 @@ static int owner_shared(struct survey *survey, struct seen_lock *lock,
 	else if (answer.owners && (answer.foreign || answer.owners > 1))
 		why = "processes of several PID namespaces share it, and in more than one there "
 		      "may be a thread of the owner's number";
-	lock->owner_state = why		   ? OWNER_UNKNOWN :
-			    answer.owners ? OWNER_ALIVE :
-					    OWNER_DEAD;
+	lock->owner_state = why ? OWNER_UNKNOWN : answer.owners ? OWNER_ALIVE : OWNER_DEAD;
 	lock->why = why;
-	return lock->owner_state == OWNER_ALIVE ?
-		       owner_elsewhere(survey, lock, answer.owner_tid) :
-		       0;
+	return lock->owner_state == OWNER_ALIVE ? owner_elsewhere(survey, lock, answer.owner_tid)
+						: 0;
 }
 
 int survey_owners(struct survey *survey, size_t from)
@@ -220,8 +217,8 @@ int survey_owners(struct survey *survey, size_t from)
 		struct lock_place *place = &survey->place[i];
 
 		if (place->layout == LAYOUT_NONE)
-			lock->why = lock->readers ? "an rwlock does not say who its readers are" :
-						    "it records no owner";
+			lock->why = lock->readers ? "an rwlock does not say who its readers are"
+						  : "it records no owner";
 		else if (!lock->info.owner_tid)
 			lock->owner_state = OWNER_DEAD; /* libc's own mark */
 		else if (place->shared.inode)

@@ -3,24 +3,15 @@
 #ifndef DEADHOLD_SURVEY_PARTS_H
 #define DEADHOLD_SURVEY_PARTS_H
 
-#include <uthash.h>
-
 #include "event.h"
 #include "roster.h"
 #include "survey.h"
 #include "task.h"
 
 /* A futex word that threads wait on, and what lies around it. */
-struct spot_key {
-	uint64_t word;
-	int64_t tgid;
-};
-
 struct spot {
-	struct spot_key key;
-	UT_hash_handle hh; /* in order of the threads */
-	bool may_share;
-	bool read;
+	uint64_t word;
+	int32_t tgid;
 	uint32_t n; /* threads that wait there */
 	struct lock_words words;
 };
@@ -47,7 +38,8 @@ struct survey {
 	struct thread *reading; /* the first one, of each of out->threads */
 	size_t room_threads, room_locks;
 	struct lock_place *place; /* of each of out->locks */
-	struct spot *spots;
+	struct spot *spots;	  /* of the threads that are being judged, in order */
+	size_t n_spots;
 	struct roster parent; /* its threads; read when they are asked for */
 	bool parent_read;
 	size_t judged; /* threads whose wait was looked into */
@@ -55,8 +47,8 @@ struct survey {
 
 /* Says what it does, and on which process. */
 void survey_step(struct survey *survey, enum survey_step what, int32_t at);
-/* For roster_read(): it gets on. */
-void survey_progress(void *survey);
+/* For roster_read(): the survey gets on. */
+void survey_progress(void *context);
 
 /* One more thread of process tgid, by its first reading. 0 or -ENOMEM. */
 int survey_thread_add(struct survey *survey, int32_t tgid, const struct thread *thread);

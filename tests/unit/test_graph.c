@@ -10,36 +10,34 @@
 
 #include "graph.h"
 
-#define WAITS(l)                          \
-	{                                 \
+#define WAITS(l)                           \
+	{                                  \
 		.lock = l, .joins = NOBODY \
 	}
-#define TIMED(l)                                           \
-	{                                                  \
+#define TIMED(l)                                          \
+	{                                                 \
 		.lock = l, .joins = NOBODY, .timed = true \
 	}
-#define JOINS(t)                          \
-	{                                 \
+#define JOINS(t)                           \
+	{                                  \
 		.lock = NOBODY, .joins = t \
 	}
 #define FREE WAITS(NOBODY)
-#define HELD(t)                                     \
-	{                                           \
-		.state = OWNER_ALIVE, .owner = t    \
+#define HELD(t)                                  \
+	{                                        \
+		.state = OWNER_ALIVE, .owner = t \
 	}
-#define ORPHAN                                      \
-	{                                           \
+#define ORPHAN                                       \
+	{                                            \
 		.state = OWNER_DEAD, .owner = NOBODY \
 	}
-#define UNKNOWN                                        \
-	{                                              \
+#define UNKNOWN                                         \
+	{                                               \
 		.state = OWNER_UNKNOWN, .owner = NOBODY \
 	}
 
-#define FIND(threads, locks, graph)                                                       \
-	assert_int_equal(graph_find(threads, sizeof(threads) / sizeof(*(threads)), locks, \
-				    graph),                                               \
-			 0)
+#define FIND(threads, locks, graph) \
+	assert_int_equal(graph_find(threads, sizeof(threads) / sizeof(*(threads)), locks, graph), 0)
 
 static void assert_fate(const struct graph *graph, int thread, enum path_end end, int at)
 {
@@ -228,8 +226,8 @@ static void at_random(void **state)
 			int next = threads[i].joins, lock = threads[i].lock;
 
 			if (lock != NOBODY)
-				next = locks[lock].state == OWNER_ALIVE ? locks[lock].owner :
-									  NOBODY;
+				next = locks[lock].state == OWNER_ALIVE ? locks[lock].owner
+									: NOBODY;
 			if (next == NOBODY)
 				continue;
 			if (graph.fate[next].end == PATH_NONE)

@@ -271,16 +271,15 @@ static void deadlock(void **state)
 	b = lock_add(f, 2, OWNER_ALIVE);
 	waiter_add(f, "left", b);
 	waiter_add(f, "right", a);
-	assert_says(f, VERDICT_DEADLOCK, "web[4700]: left[4701] and right[4702] wait for each other");
-	assert_text(
-		f,
-		"DEADLOCK web[4700]: left[4701] and right[4702] wait for each other\n"
-		"  left (tid 4701) waits for lock 0x55d0c2f05120, which right[4702] holds\n"
-		"  right (tid 4702) waits for lock 0x55d0c2f050e0, which left[4701] holds\n"
-		"  lock 0x55d0c2f05120: normal mutex, /usr/bin/web+0x4120 (queue_lock)\n"
-		"  lock 0x55d0c2f050e0: normal mutex, /usr/bin/web+0x40e0 (queue_lock)\n"
-		"  the other threads: 1 is in read\n"
-		"  what to do: restart web; 'gcore 4700' first keeps the evidence\n");
+	assert_says(f, VERDICT_DEADLOCK,
+		    "web[4700]: left[4701] and right[4702] wait for each other");
+	assert_text(f, "DEADLOCK web[4700]: left[4701] and right[4702] wait for each other\n"
+		       "  left (tid 4701) waits for lock 0x55d0c2f05120, which right[4702] holds\n"
+		       "  right (tid 4702) waits for lock 0x55d0c2f050e0, which left[4701] holds\n"
+		       "  lock 0x55d0c2f05120: normal mutex, /usr/bin/web+0x4120 (queue_lock)\n"
+		       "  lock 0x55d0c2f050e0: normal mutex, /usr/bin/web+0x40e0 (queue_lock)\n"
+		       "  the other threads: 1 is in read\n"
+		       "  what to do: restart web; 'gcore 4700' first keeps the evidence\n");
 	waiter_add(f, "third", a);
 	assert_says(f, VERDICT_DEADLOCK,
 		    "web[4700]: left[4701] and right[4702] wait for each other, 1 more behind");
@@ -388,7 +387,8 @@ static void all_waits(void **state)
 
 	(void)state;
 	for (int what = 0; what < WAIT_WHATS; what++) {
-		int thread = thread_add(f, "a\"\x1b\\\xff<", what, what >= WAIT_FUTEX ? SYS_futex : 1);
+		int thread = thread_add(f, "a\"\x1b\\\xff<", what,
+					what >= WAIT_FUTEX ? SYS_futex : 1);
 
 		if (what == WAIT_JOIN)
 			f->threads[thread].joins = 0;
