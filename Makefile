@@ -187,8 +187,8 @@ lint:
 install: all
 	install -D -m 0755 $(BUILD)/deadhold $(DESTDIR)$(PREFIX)/sbin/deadhold
 	install -D -m 0644 docs/deadhold.8 $(DESTDIR)$(PREFIX)/share/man/man8/deadhold.8
-	install -D -m 0644 docs/alerts.schema.json \
-		$(DESTDIR)$(PREFIX)/share/deadhold/alerts.schema.json
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/deadhold \
+		docs/alerts.schema.json docs/inspect.schema.json
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/deadhold $(DESTDIR)$(PREFIX)/share/man/man8/deadhold.8

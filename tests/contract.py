@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Checks that docs/alerts.md, docs/inspect.md, their schemas and any recorded lines agree.
 
-    contract.py               the examples of docs/alerts.md, and the schema against mutations
+    contract.py               the examples of both, and the alerts' schema against mutations
     contract.py FILE...       also every line of these recordings ("-": standard input)
 
 Exit status: 0 all agree, 1 something does not, 2 could not look.
@@ -29,6 +29,15 @@ EXAMPLE = re.compile(
 HEAD = re.compile(
     r"^\d\d:\d\d:\d\d\.\d{3} (?P<severity>CRITICAL|WARNING|info) (?P<kind>[a-z-]+) (?P<message>.+)$"
 )
+
+
+def schema_load(name):
+    schema = json.loads((DOCS / name).read_text(encoding="utf-8"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    return jsonschema.Draft202012Validator(schema)
+
+
+INSPECT = schema_load("inspect.schema.json")
 
 
 class Findings:
@@ -75,6 +84,23 @@ def check_sense(alert):
                 yield f"lock id {lock['id']} is not process id and address"
 
 
+def check_inspect_sense(line):
+    """The same of an inspection."""
+    waiting = {}
+    for thread in line["threads"]:
+        if "lock" in thread.get("wait", {}):
+            waiting.setdefault(thread["wait"]["lock"], []).append(thread["tid"])
+    for lock in line["locks"]:
+        if lock["waiters"] != waiting.pop(lock["address"], []):
+            yield f"the waiters of {lock['address']} are not those that wait for it"
+    if waiting:
+        yield f"threads wait for locks that are not there: {waiting}"
+    tids = [thread["tid"] for thread in line["threads"]]
+    for tid in [tid for cycle in line["cycles"] for tid in cycle]:
+        if tid not in tids:
+            yield f"{tid} of a cycle is no thread"
+
+
 def find_objects(value, name):
     if isinstance(value, dict):
         for key, member in value.items():
@@ -93,13 +119,40 @@ def check_line(validator, line, where, findings):
     except ValueError as error:
         findings.add(where, f"no JSON: {error}")
         return None
+    inspected = isinstance(alert, dict) and alert.get("schema") == "deadhold.inspect/1"
+    if inspected:
+        validator = INSPECT
     errors = list(validator.iter_errors(alert))
     for error in errors:
         findings.add(where, f"{error.json_path}: {error.message}")
     if not errors:
-        for wrong in check_sense(alert):
+        for wrong in check_inspect_sense(alert) if inspected else check_sense(alert):
             findings.add(where, wrong)
     return alert
+
+
+def check_inspect(alerts, findings):
+    """The example of docs/inspect.md in both forms, and what its schema has in common with the alerts'."""
+    texts = {}
+    for found in EXAMPLE.finditer((DOCS / "inspect.md").read_text(encoding="utf-8")):
+        texts[found["form"]] = found["body"]
+    line = check_line(INSPECT, texts.get("json", ""), "docs/inspect.md: json", findings)
+    first, *details = texts.get("text", "").split("\n")
+    if line and not first.endswith(" " + line.get("message", "")):
+        findings.add("docs/inspect.md", "text and message differ")
+    check_details(details, "docs/inspect.md: text", findings)
+    for name, definition in alerts.schema["$defs"].items():
+        own = INSPECT.schema["$defs"].get(name, definition)
+        if own != definition and name not in ("lock", "owner", "thread", "wait"):
+            findings.add("docs/inspect.schema.json", f"{name} is not as in alerts.schema.json")
+
+
+def check_details(details, where, findings):
+    for detail in details:
+        if not detail.startswith("  "):
+            findings.add(where, f"detail is not indented: {detail}")
+        if len(detail) > 80:
+            findings.add(where, f"detail is {len(detail)} columns wide: {detail}")
 
 
 def check_text(text, kind, where, findings):
@@ -111,11 +164,7 @@ def check_text(text, kind, where, findings):
         return None
     if match["kind"] != kind:
         findings.add(where, f"is of kind {match['kind']}")
-    for detail in details:
-        if not detail.startswith("  "):
-            findings.add(where, f"detail is not indented: {detail}")
-        if len(detail) > 80:
-            findings.add(where, f"detail is {len(detail)} columns wide: {detail}")
+    check_details(details, where, findings)
     return match
 
 
@@ -252,11 +301,10 @@ def check_recording(validator, name, findings):
 
 def main(recordings):
     findings = Findings()
-    schema = json.loads((DOCS / "alerts.schema.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    validator = jsonschema.Draft202012Validator(schema)
-    kinds = schema["$defs"]["kind"]["enum"]
+    validator = schema_load("alerts.schema.json")
+    kinds = validator.schema["$defs"]["kind"]["enum"]
 
+    check_inspect(validator, findings)
     alerts = check_examples(validator, kinds, findings)
     tried = check_mutations(validator, alerts, findings)
     lines = sum(check_recording(validator, name, findings) for name in recordings)
