@@ -399,7 +399,7 @@ static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct
  */
 
 /* Bytes from the start of the lock object that are looked at. */
-#define LOCK_OBJECT_BYTES	  40
+#define LOCK_OBJECT_BYTES	 40
 #define LOCK_OBJECT_BYTES_RWLOCK 52
 
 /* Waiters of one lock, recursions of one thread: more is taken for something else. */
@@ -515,7 +515,7 @@ static inline bool lock_shape_glibc_rwlock(const struct lock_words *w)
 {
 	return w->before[0] >> 3 < LOCK_COUNT_LIMIT &&
 	       (w->before[1] & ~FUTEX_WORD_WAITERS) < LOCK_COUNT_LIMIT && w->before[2] <= 3 &&
-	       w->at[0] <= 3 && !w->at[1] && !w->at[2] && !w->at[5] && !w->at[6] && !w->at[7] &&
+	       (w->at[0] | 2) == 3 && !w->at[1] && !w->at[2] && !w->at[5] && !w->at[6] && !w->at[7] &&
 	       !w->at[8] && w->at[9] <= 2;
 }
 
@@ -531,7 +531,7 @@ static inline bool lock_shape_musl(const struct lock_words *w, const struct lock
 
 /*
  * Does all of it look like a lock that *s, lock_owner()'s answer to these words, says is held? The
- * links of a musl mutex are only plausible so far: lock_links_agree().
+ * links into a list are only plausible so far: lock_links_agree().
  */
 static inline bool lock_shape(const struct lock_words *w, const struct lock_state *s)
 {
@@ -553,21 +553,38 @@ static inline bool lock_shape(const struct lock_words *w, const struct lock_stat
 	}
 }
 
+/* __nusers of a glibc mutex; 0 where the layout has none. */
+static inline __u32 lock_users(const struct lock_words *w, __u32 layout)
+{
+	return layout == LAYOUT_GLIBC_MUTEX || layout == LAYOUT_GLIBC_ROBUST ||
+			       layout == LAYOUT_GLIBC_PI
+		       ? w->at[3]
+		       : 0;
+}
+
 /*
- * musl links a held mutex into a list that goes through &_m_next (the object + 32); the word before an
- * entry is its link back. prev, next: what the mutex has. at_prev: the 8 bytes at prev; before_next: at
- * next − 8. The end of the list is the list head in the thread's descriptor, which has nothing in front
- * of it; a thread that ended through libc has taken its entries out of the head, one by one.
+ * A held mutex of musl, and a robust one of glibc, is linked into a list that goes through its last
+ * word (the object + 32); the word before an entry is its link back. What stands in these two must
+ * agree: prev, next: the links of the mutex, without glibc's mark in bit 0; at_prev: the 8 bytes at
+ * prev; before_next: at next − 8.
+ *
+ * The list begins and ends at its head, in the thread's descriptor, which has no link back in front of
+ * it in musl. A thread that ended through musl has taken its entries out of the head, one by one.
  */
-#define MUSL_ENTRY 32
+#define LOCK_ENTRY 32
+static inline bool lock_is_linked(__u32 layout)
+{
+	return layout == LAYOUT_MUSL_MUTEX || layout == LAYOUT_GLIBC_ROBUST;
+}
+
 static inline bool lock_links_agree(const struct lock_state *s, __u64 prev, __u64 next,
 				    __u64 at_prev, __u64 before_next)
 {
-	__u64 entry = s->address + MUSL_ENTRY;
+	__u64 entry = s->address + LOCK_ENTRY;
 
-	if (next != prev && before_next == entry)
+	if ((at_prev & ~1ull) == entry || (next != prev && (before_next & ~1ull) == entry))
 		return true;
-	return s->owner_died ? prev == next || at_prev == entry : at_prev == entry;
+	return s->layout == LAYOUT_MUSL_MUTEX && s->owner_died && prev == next;
 }
 
 #endif

@@ -30,7 +30,7 @@ struct found {
 	bool certain; /* the kernel saw it, whatever the memory says by now */
 	bool unread;  /* neither the kernel nor the reader could read it */
 	bool dropped;
-	bool in_data, waited_for; /* of a find of the census */
+	bool waited_for; /* of a find of the census */
 	bool suspected;
 	struct place place;
 	struct lock_info info;
@@ -249,10 +249,11 @@ static void found_read(struct orphan_case *c, struct found *found, const struct 
 }
 
 /* How sure is what was found by its shape? */
-static void found_weigh(const struct orphan_case *c, struct found *found)
+static void found_weigh(const struct orphan_case *c, struct found *found,
+			const struct look_mapping *mapping)
 {
-	found->info.evidence = detect_evidence(&found->state, found->info.symbol, found->in_data,
-					       found->waited_for, c->census.strangers);
+	found->info.evidence = detect_evidence(&found->state, mapping, found->waited_for,
+					       c->census.strangers);
 	found->suspected = !detect_evidence_enough(found->info.evidence);
 }
 
@@ -284,7 +285,7 @@ static void case_looked(void *context, const struct look *look, const struct loo
 		if (!answer->error && i < answer->n)
 			found_map(found, &answer->at[i].mapping);
 		if (found->proof == PROOF_SHAPE)
-			found_weigh(c, found);
+			found_weigh(c, found, &answer->at[i].mapping);
 	}
 	c->looked += look->n;
 	case_look(c);
@@ -1051,7 +1052,6 @@ static struct found found_of_census(const struct census_finds *finds,
 		.state = lock->state,
 		.proof = PROOF_SHAPE,
 		.unread = true, /* read again, or not said */
-		.in_data = lock->in_data,
 		.waited_for = lock->waited_for,
 		.place = { .proc = finds->task->proc, .address = lock->state.address },
 	};

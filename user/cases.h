@@ -44,7 +44,7 @@ struct census_finds {
 	size_t n;
 	const struct census_lock {
 		struct lock_state state;
-		bool in_data, waited_for;
+		bool waited_for;
 	} * lock;
 };
 void cases_census(struct cases *cases, const struct census_finds *finds);

@@ -51,9 +51,13 @@ static __attribute__((noinline)) void lock_read(struct scan *scan, uint32_t layo
 			&find.lock) ||
 	    !lock_shape(&words, &find.lock) || !state_owned(scan->owners, &find.lock))
 		return;
-	if (layout == LAYOUT_MUSL_MUTEX) {
+	if (scan->owners->users && lock_users(&words, layout) > scan->owners->users)
+		return;
+	if (lock_is_linked(layout)) {
 		memcpy(&find.prev, &lock[6], sizeof(find.prev));
 		memcpy(&find.next, &lock[8], sizeof(find.next));
+		find.prev &= ~1ull;
+		find.next &= ~1ull;
 	}
 	scan->finds++;
 	scan->found(scan->context, &find);

@@ -25,13 +25,18 @@ struct census_owners {
 	 * (lock.owner is 0). Ask for it only in a process that has musl: 0x40000000 is 2.0f.
 	 */
 	bool musl_marks;
+	/*
+	 * The largest __nusers of a glibc mutex: its holder, and who waits for a condition that goes with
+	 * it. So the number of threads is a limit. 0: none is known.
+	 */
+	uint32_t users;
 };
 
 #define CENSUS_ALL ((struct census_owners){ .min = 1, .max = LOCK_TID_LIMIT - 1 })
 
 struct census_find {
 	struct lock_state lock;
-	uint64_t prev, next; /* musl: the links, to be checked with lock_links_agree(); else 0 */
+	uint64_t prev, next; /* of one that is linked: for lock_links_agree(); else 0 */
 };
 
 typedef void census_found(void *context, const struct census_find *find);

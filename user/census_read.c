@@ -71,7 +71,7 @@ static bool links_agree(struct slice *slice, const struct census_find *find)
 {
 	uint64_t at_prev = 0, before_next = 0;
 
-	if (find->lock.layout != LAYOUT_MUSL_MUTEX)
+	if (!lock_is_linked(find->lock.layout))
 		return true;
 	link_read(slice, find->prev, &at_prev);
 	link_read(slice, find->next - 8, &before_next);
@@ -352,7 +352,8 @@ void census_read(const struct census_ask *ask, const struct tid_sets *tids, uint
 			.tids = tids,
 			.owners = { .min = ask->min,
 				    .max = ask->max,
-				    .musl_marks = ask->musl_marks },
+				    .musl_marks = ask->musl_marks,
+				    .users = ask->users },
 			.answer = answer,
 			.task = TASK_CLOSED,
 			.resident = RESIDENT_CLOSED,

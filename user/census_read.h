@@ -53,6 +53,7 @@ struct census_ask {
 	/* TIDs that words are compared with. Those neither wanted nor known are strangers. */
 	uint32_t min, max;
 	uint32_t musl_marks;  /* census_owners.musl_marks */
+	uint32_t users, pad;  /* census_owners.users */
 	uint64_t start_ticks; /* as in struct look */
 	uint64_t from;	      /* 0, then census_answer.next: locks at lower addresses were told */
 	uint64_t slice_bytes; /* read no more than about this */

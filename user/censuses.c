@@ -48,7 +48,7 @@ struct census_process {
 
 struct find {
 	struct lock_state state;
-	bool in_data, waited_for;
+	bool waited_for;
 };
 
 struct number_list {
@@ -311,6 +311,8 @@ static void pass_begin(struct censuses *censuses, struct census_process *process
 		.start_ticks = pass->key.start_ns / agent->tick_ns,
 		.musl_marks = processes_fill(agent->processes, &pass->key, &info) == LIBC_MUSL,
 		.slice_bytes = CENSUS_SLICE_BYTES,
+		/* One holds it, the others wait for conditions that go with it. */
+		.users = pass->living.n + 1,
 		.beyond_bytes = pass->info.full ? UINT64_MAX : BEYOND_BYTES,
 	};
 	pass_range(pass);
@@ -376,7 +378,6 @@ static void finds_hand(struct censuses *censuses, size_t first, size_t n)
 
 	for (size_t i = 0; lock && i < n; i++)
 		lock[i] = (struct census_lock){ pass->find[first + i].state,
-						pass->find[first + i].in_data,
 						pass->find[first + i].waited_for };
 	if (lock && (finds.dead || !owner))
 		cases_census(censuses->agent->cases, &finds);
@@ -433,9 +434,7 @@ static bool pass_take(struct pass *pass, const struct census_answer *answer)
 			return false;
 		pass->last = state->address;
 		pass->find = grown;
-		pass->find[pass->n++] = (struct find){
-			.state = *state, .in_data = answer->at[i].place == FIND_DATA
-		};
+		pass->find[pass->n++] = (struct find){ .state = *state };
 	}
 	return true;
 }

@@ -279,16 +279,16 @@ static bool symbol_of_lock(const char *symbol)
 	return false;
 }
 
-uint32_t detect_evidence(const struct lock_state *state, const char *symbol, bool in_data,
+uint32_t detect_evidence(const struct lock_state *state, const struct look_mapping *mapping,
 			 bool waited_for, uint64_t strangers)
 {
 	uint32_t evidence = EVIDENCE_FIELDS;
 
 	if (state->layout != LAYOUT_GLIBC_MUTEX)
 		evidence |= EVIDENCE_LAYOUT;
-	if (in_data)
+	if (mapping->data)
 		evidence |= EVIDENCE_DATA;
-	if (symbol_of_lock(symbol))
+	if (symbol_of_lock(mapping->symbol))
 		evidence |= EVIDENCE_SYMBOL;
 	if (waited_for)
 		evidence |= EVIDENCE_WAITED_FOR;

@@ -65,10 +65,9 @@ void detect_wait(struct wait_info *out, uint32_t op, uint64_t since_ns, bool tim
 		 uint64_t timeout_ns, uint64_t now_ns, int64_t realtime_offset_ns);
 
 /*
- * What speaks for a lock that a census found (enum evidence). in_data: it lies in data or bss;
- * waited_for: a thread of the process waited for a lock there; strangers: census_answer's, of the pass.
+ * What speaks for a lock that a census found (enum evidence). mapping: where it lies; waited_for: a thread of the process waited for a lock there; strangers: census_answer's, of the pass.
  */
-uint32_t detect_evidence(const struct lock_state *state, const char *symbol, bool in_data,
+uint32_t detect_evidence(const struct lock_state *state, const struct look_mapping *mapping,
 			 bool waited_for, uint64_t strangers);
 /* Is that enough to say that it is one? Else it is suspected. docs/census.md has the numbers. */
 bool detect_evidence_enough(uint32_t evidence);

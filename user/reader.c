@@ -313,6 +313,7 @@ static void sane_mapping(struct look_mapping *mapping)
 {
 	sane_bool(&mapping->known);
 	sane_bool(&mapping->shared);
+	sane_bool(&mapping->data);
 	sane_text(mapping->path, sizeof(mapping->path));
 	sane_text(mapping->symbol, sizeof(mapping->symbol));
 }

@@ -47,6 +47,7 @@ struct look {
 struct look_mapping {
 	bool known;
 	bool shared; /* MAP_SHARED */
+	bool data; /* the address is in data or bss of the program or library that is mapped there */
 	uint64_t start, end, offset;
 	uint64_t device, inode;
 	char path[PATH_BYTES];

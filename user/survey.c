@@ -609,7 +609,6 @@ static int first_reading(struct survey *survey)
 		err = survey_owners(survey, locks);
 		locks = survey->out->n_locks;
 	}
-	survey_census_judge(survey);
 	return err;
 }
 

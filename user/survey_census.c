@@ -71,7 +71,7 @@ static void numbers_fill(const struct survey *survey, struct tid_sets *tids, str
 	}
 }
 
-static int find_add(struct survey *survey, const struct lock_state *state, uint32_t place)
+static int find_add(struct survey *survey, const struct lock_state *state)
 {
 	size_t before = survey->out->n_locks;
 	int lock = survey_lock(survey, survey->task.tgid, state->address);
@@ -84,7 +84,6 @@ static int find_add(struct survey *survey, const struct lock_state *state, uint3
 	survey->place[lock].word = state->address + lock_word_offset(state->layout);
 	survey->place[lock].layout = state->layout;
 	survey->place[lock].state = *state;
-	survey->place[lock].in_data = place == FIND_DATA;
 	detect_lock(&survey->out->locks[lock].info, state, proof, survey->out->libc);
 	survey->out->locks[lock].found = true;
 	survey->out->locks[lock].owner_died = state->owner_died;
@@ -106,7 +105,7 @@ static int slice_take(struct survey *survey, const struct census_answer *answer)
 			survey->out->more_finds = true;
 			break;
 		}
-		err = find_add(survey, &answer->at[i].find.lock, answer->at[i].place);
+		err = find_add(survey, &answer->at[i].find.lock);
 	}
 	return err;
 }
@@ -120,6 +119,7 @@ int survey_census(struct survey *survey)
 		.tgid = survey->task.tgid,
 		.start_ticks = survey->task.stat.start_ticks,
 		.musl_marks = survey->out->libc == LIBC_MUSL,
+		.users = survey->first.n + 1, /* as in censuses.c */
 		.slice_bytes = CENSUS_SLICE_BYTES,
 		.beyond_bytes = UINT64_MAX,
 	};
@@ -137,20 +137,4 @@ int survey_census(struct survey *survey)
 	survey->out->census.full = true;
 	survey->out->census.seconds = (double)(host_now() - from_ns) / 1e9;
 	return err;
-}
-
-/* With its symbol and all words known: what speaks for it, and is it enough? */
-void survey_census_judge(struct survey *survey)
-{
-	for (size_t i = 0; i < survey->out->n_locks; i++) {
-		struct seen_lock *lock = &survey->out->locks[i];
-		const struct lock_place *place = &survey->place[i];
-
-		if (!lock->found || lock->info.proof != PROOF_SHAPE)
-			continue;
-		lock->info.evidence = detect_evidence(&place->state, lock->info.symbol,
-						      place->in_data, false,
-						      survey->out->census.strangers);
-		lock->suspected = !detect_evidence_enough(lock->info.evidence);
-	}
 }

@@ -37,6 +37,21 @@ int survey_lock(struct survey *survey, int32_t tgid, uint64_t address)
 
 /* ---- where the locks lie ---- */
 
+static void lock_mapped(struct survey *survey, size_t i, const struct look_mapping *mapping)
+{
+	struct seen_lock *lock = &survey->out->locks[i];
+	struct lock_place *place = &survey->place[i];
+
+	place->looked = true;
+	if (mapping->known)
+		place->shared = detect_mapping(&lock->info, mapping);
+	if (!lock->found || lock->info.proof != PROOF_SHAPE)
+		return;
+	lock->info.evidence = detect_evidence(&place->state, mapping, false,
+					      survey->out->census.strangers);
+	lock->suspected = !detect_evidence_enough(lock->info.evidence);
+}
+
 static void locks_look(struct survey *survey, size_t from, uint32_t n)
 {
 	static struct look_answer answer;
@@ -45,15 +60,9 @@ static void locks_look(struct survey *survey, size_t from, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		look.address[i] = survey->out->locks[from + i].info.address;
 	survey_step(survey, STEP_MAPPINGS, look.tgid);
-	look_read(&look, UINT64_MAX, &answer);
-	for (uint32_t i = 0; i < n; i++) {
-		struct lock_place *place = &survey->place[from + i];
-
-		place->looked = true;
-		if (!answer.error && answer.at[i].mapping.known)
-			place->shared = detect_mapping(&survey->out->locks[from + i].info,
-						       &answer.at[i].mapping);
-	}
+	look_read(&look, UINT64_MAX, &answer); /* after an error, without any mapping */
+	for (uint32_t i = 0; i < n; i++)
+		lock_mapped(survey, from + i, &answer.at[i].mapping);
 }
 
 static void locks_map(struct survey *survey)

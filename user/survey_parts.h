@@ -25,8 +25,7 @@ struct lock_place {
 	struct shared_place shared;
 	bool looked;
 	bool unsettled;		 /* not the same in both readings */
-	struct lock_state state; /* found by census, and where */
-	bool in_data;
+	struct lock_state state; /* found by census */
 };
 
 struct survey {
@@ -65,9 +64,8 @@ int survey_owners(struct survey *survey, size_t from);
 
 /*
  * Looks through the process's memory for locks that threads hold which it does not have any more.
- * 0 or -errno. What is found is judged once its place is known.
+ * 0 or -errno. What is found is weighed by survey_map().
  */
 int survey_census(struct survey *survey);
-void survey_census_judge(struct survey *survey);
 
 #endif

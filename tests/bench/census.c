@@ -5,6 +5,7 @@
  *   census speed PID            census and bare process_vm_readv() loop over the same pages, in turn
  *   census serve PID PERCENT SECONDS   passes one after the other, at that share of a core
  */
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,16 +39,34 @@ struct pass {
 	double seconds;
 };
 
+static uint32_t threads_count(int pid)
+{
+	char path[64];
+	struct dirent *entry;
+	uint32_t n = 0;
+	DIR *tasks;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	tasks = opendir(path);
+	if (!tasks)
+		die(path, errno);
+	while ((entry = readdir(tasks)))
+		n += entry->d_name[0] != '.';
+	closedir(tasks);
+	return n;
+}
+
 typedef void pass_found(void *context, const struct census_find *find, enum find_place place);
 
-static struct pass pass_run(int pid, uint32_t min, uint32_t max, uint64_t slice_bytes,
-			    double share, pass_found *found, void *context)
+static struct pass pass_run(int pid, uint32_t min, uint32_t max, uint64_t slice_bytes, double share,
+			    pass_found *found, void *context)
 {
 	static struct census_answer answer;
 	struct census_ask ask = { .tgid = pid,
 				  .min = min,
 				  .max = max,
 				  .slice_bytes = slice_bytes,
+				  .users = threads_count(pid) + 1,
 				  .beyond_bytes = UINT64_MAX };
 	struct pass pass = { 0 };
 	double began = now_s(CLOCK_MONOTONIC);
@@ -105,8 +124,8 @@ static int tids_count(const struct tid_set *set)
 static void finds(int pid, uint32_t min, uint32_t max)
 {
 	static const char *const names[LAYOUTS] = {
-		[LAYOUT_GLIBC_MUTEX] = "mutex",	      [LAYOUT_GLIBC_ROBUST] = "robust",
-		[LAYOUT_GLIBC_PI] = "pi",	      [LAYOUT_GLIBC_RWLOCK_12] = "rwlock",
+		[LAYOUT_GLIBC_MUTEX] = "mutex",	    [LAYOUT_GLIBC_ROBUST] = "robust",
+		[LAYOUT_GLIBC_PI] = "pi",	    [LAYOUT_GLIBC_RWLOCK_12] = "rwlock",
 		[LAYOUT_MUSL_MUTEX] = "musl-mutex",
 	};
 	struct pass pass = pass_run(pid, min, max, UINT64_MAX, 1, finds_count, NULL);

@@ -324,7 +324,6 @@ static void wrong(void **state)
 		{ "inspect --all -o dot", "a graph is of one process" },
 		{ "inspect --probe 0 1", "bad --probe '0'" },
 		/* of later issues */
-		{ "--census all", "unknown option '--census'" },
 		{ "--deep", "unknown option '--deep'" },
 		{ "--no-uprobes", "unknown option '--no-uprobes'" },
 		{ "--no-limit", "unknown option '--no-limit'" },
@@ -428,7 +427,6 @@ static void help(void **state)
 		if (!strstr(said[0], parts[i]))
 			fail_msg("missing in --help: %s", parts[i]);
 	assert_fits(said[0], 79);
-	assert_null(strstr(said[0], "census"));
 	assert_int_equal(parse(&o, "-h"), -ECANCELED);
 	assert_int_equal(parse(&o, "check -h"), -ECANCELED);
 }
