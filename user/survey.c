@@ -208,8 +208,8 @@ static int spots_read(struct survey *survey)
 
 /* ---- locks ---- */
 
-static int lock_add(struct survey *survey, struct seen_thread *thread,
-		    const struct lock_state *state)
+int survey_lock_wanted(struct survey *survey, struct seen_thread *thread,
+		       const struct lock_state *state)
 {
 	enum lock_proof proof = state->owner ? PROOF_WAITER : PROOF_OWNER_DIED;
 	int lock = survey_lock(survey, thread->tgid, state->address);
@@ -253,24 +253,6 @@ static int lock_add_ownerless(struct survey *survey, struct seen_thread *thread,
 	return 0;
 }
 
-/*
- * libc parked it: FUTEX_LOCK_PI said that the owner is gone. The lock is one of those that its frames
- * point at: that whose owner is.
- */
-static int thread_park(struct survey *survey, struct seen_thread *thread)
-{
-	struct park park = { .tgid = thread->tgid, .sp = thread->wait.sp };
-	struct park_answer answer;
-
-	survey_step(survey, STEP_MEMORY, thread->tgid);
-	park_read(&park, &answer);
-	for (uint32_t i = 0; !answer.error && i < answer.n; i++)
-		if (answer.lock[i].owner &&
-		    !roster_find_living(&survey->first, answer.lock[i].owner))
-			return lock_add(survey, thread, &answer.lock[i]);
-	return 0;
-}
-
 /* pthread_join(), and of whom: what the descriptor says. */
 static void thread_join(struct survey *survey, struct seen_thread *thread)
 {
@@ -302,6 +284,7 @@ static int thread_judge(struct survey *survey, struct seen_thread *thread)
 	const struct wait *wait = &thread->wait;
 	struct wait_ownerless ownerless;
 	struct lock_state state;
+	int err;
 
 	if (!spot->words.have_at) {
 		inspection_unclear(survey->out, "the memory of its futex word could not be read",
@@ -309,20 +292,25 @@ static int thread_judge(struct survey *survey, struct seen_thread *thread)
 		return 0;
 	}
 	if (lock_layout(wait->op, wait->val, wait->word, &spot->words, &state) != LAYOUT_NONE)
-		return lock_add(survey, thread, &state);
+		return survey_lock_wanted(survey, thread, &state);
 	if (wait->restarted) {
 		thread->wait.what = WAIT_CALL;
 		return 0;
 	}
-	if (lock_parked(wait->op, wait->val, wait->timeout, wait->word, wait->sp))
-		return thread_park(survey, thread);
 	thread_join(survey, thread);
 	if (thread->joins != NOBODY)
 		return 0;
+	if (lock_parked(wait->op, wait->val, wait->timeout, wait->word, wait->sp)) {
+		err = survey_park_dead(survey, thread);
+		if (err || thread->lock != NOBODY)
+			return err;
+		thread->parked = true;
+	}
 	/* The two words of a condition variable lie side by side. */
 	pair = spot_find(survey, thread->tgid, wait->word ^ 4);
 	thread->wait.what = wait_object(wait, &spot->words, spot->n + (pair ? pair->n : 0),
 					survey->out->n_own);
+	thread->parked &= thread->wait.what == WAIT_FUTEX;
 	if (thread->wait.what == WAIT_FUTEX && wait_is_ownerless(wait, &spot->words, &ownerless))
 		return lock_add_ownerless(survey, thread, &ownerless);
 	return 0;
@@ -609,7 +597,7 @@ static int first_reading(struct survey *survey)
 		err = survey_owners(survey, locks);
 		locks = survey->out->n_locks;
 	}
-	return err;
+	return err ?: survey_park_rings(survey);
 }
 
 static int survey_do(struct survey *survey)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* What the parts of a survey share: survey.c, survey_locks.c, survey_census.c. */
+/* What the parts of a survey share: survey.c and survey_*.c. */
 #ifndef DEADHOLD_SURVEY_PARTS_H
 #define DEADHOLD_SURVEY_PARTS_H
 
@@ -57,10 +57,21 @@ void *survey_grow(void *array, size_t n, size_t *room, size_t bytes);
 
 /* The lock at that address of that process, known or new. NOBODY: no memory. */
 int survey_lock(struct survey *survey, int32_t tgid, uint64_t address);
+/* The thread waits for this lock. 0 or -ENOMEM. */
+int survey_lock_wanted(struct survey *survey, struct seen_thread *thread,
+		       const struct lock_state *state);
 /* Reads where the new locks lie; one that two mappings show is one lock. */
 void survey_map(struct survey *survey);
 /* Who holds the locks from `from` on. Owners in other processes become threads. 0 or -ENOMEM. */
 int survey_owners(struct survey *survey, size_t from);
+
+/*
+ * A thread that sleeps as libc parks threads: if its frames point at a mutex whose owner is dead, that
+ * is what it waits for. 0 or -ENOMEM.
+ */
+int survey_park_dead(struct survey *survey, struct seen_thread *thread);
+/* For the parked ones that are left, when all else is known: do they wait in a ring? 0 or -ENOMEM. */
+int survey_park_rings(struct survey *survey);
 
 /*
  * Looks through the process's memory for locks that threads hold which it does not have any more.

@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from deadhold import ABSENT, AGENT, ANY, LIVE, TIMEOUT, any_order, difference, matching
+from deadhold import ABSENT, AGENT, ANY, LIVE, TIMEOUT, any_order, difference, matching, one_of
 from inspected import (
     FAILED,
     FOUND,
@@ -73,6 +73,8 @@ def verdict(name, locks=(), cycles=(), **members):
         ("adaptive", {"kind": "adaptive"}),
         ("rwlock", {"type": "rwlock", "kind": ABSENT}),
         ("mtx", {"kind": ANY}),
+        ("stdio", {"type": "stdio", "kind": ABSENT, "proof": "owner-died", "owner_tid": ABSENT,
+                   "owner": {"state": "dead", "ns_tid": ABSENT}}),
     ],
 )
 def test_orphan(steps, kind, members):
@@ -82,12 +84,13 @@ def test_orphan(steps, kind, members):
     w.dies("owner return")
     found = inspect(
         owner["pid"],
-        expected=verdict("orphaned-lock", [lock(owner, dead(owner), waiters, **members)]),
+        expected=verdict("orphaned-lock", [{**lock(owner, dead(owner), waiters), **members}]),
     )
     for waiter in waiters:
         wait = thread_of(found, waiter)["wait"]
         assert not difference(wait, {"for": "lock", "call": "futex", "forever": True}), wait
-    assert f"2 threads wait for thread {owner['tid']}, which is dead" in found["message"]
+    whom = "a stdio stream's lock whose owner" if kind == "stdio" else f"thread {owner['tid']}, which"
+    assert found["message"].endswith(f"2 threads wait for {whom} is dead")
 
 
 def test_orphan_in_text(steps):
@@ -345,6 +348,25 @@ def test_self(steps):
     assert f"owner[{owner['tid']}] waits for a mutex that it holds itself" in found["message"]
 
 
+@pytest.mark.parametrize("kind", ["robust", "pi", "recursive"])
+def test_two_of_a_kind(steps, kind):
+    """The kernel refuses the ring of priority-inheritance mutexes, and libc parks who closed it."""
+    w = steps(kind, kind)
+    a, b = w.do("left lock A"), w.do("right lock B")
+    w.blocks("left lock B")
+    w.blocks("right lock A")
+    found = inspect(a["pid"], expected={"verdict": "deadlock"})
+    assert cycle_of(found) == [a["tid"], b["tid"]]
+
+
+def test_self_parked(steps):
+    w = steps("pi")
+    owner = w.do("owner lock A")
+    w.blocks("owner lock A")
+    found = inspect(owner["pid"], expected={"verdict": "deadlock"})
+    assert found["cycles"] == [[owner["tid"]]]
+
+
 def test_reader_and_writer(steps):
     """Two rwlocks, each held for writing by who wants to read the other."""
     w = steps("rwlock", "rwlock")
@@ -405,13 +427,18 @@ def test_deadlock_that_ends_by_itself(steps):
 # --- Nothing is broken. ---------------------------------------------------------------------------
 
 
-def test_convoy(steps):
+@pytest.mark.parametrize("kind", ["normal", "robust", "pi", "rwlock", "stdio"])
+def test_convoy(steps, kind):
     """One live owner, who does something else, and those who wait for it."""
-    w = steps("normal")
+    w = steps(kind)
     owner = w.do("owner lock A")
     waiters = [w.blocks(f"waiter-{i} lock A") for i in range(3)]
     found = inspect(
-        owner["pid"], expected=verdict("blocked", [lock(owner, alive(owner), waiters)])
+        owner["pid"],
+        expected=verdict(
+            "blocked",
+            [lock(owner, alive(owner), waiters, type=ANY, kind=one_of(ABSENT, "normal"), robust=ANY)],
+        ),
     )
     assert f"3 threads wait for owner[{owner['tid']}], which is in read" in found["message"]
 
@@ -481,6 +508,21 @@ def test_stopped(steps):
     assert "stopped by a signal or a debugger" in found["message"]
 
 
+@pytest.mark.parametrize("program", ["lock_churn", "musl_churn"])
+@pytest.mark.parametrize("how", ["short", "contention"])
+def test_busy(start_workload, program, how):
+    """Threads that take locks, wait for them and end, all the time: never is more said than that."""
+    kinds = ["normal", "recursive", "errorcheck", "robust", "pi", "rwlock"]
+    w = start_workload(program, how, 10**9, *kinds)
+    looks = 0
+    while looks < 20:
+        found, done = lines(w.process.pid)
+        assert done.returncode == 0 and len(found) == 1, done
+        assert found[0]["verdict"] in ("ok", "blocked"), found
+        assert not any(lock["orphaned"] for lock in found[0]["locks"]), found
+        looks += 1
+
+
 # --- Elsewhere. -----------------------------------------------------------------------------------
 
 
@@ -498,6 +540,38 @@ def test_pid_namespace(start_steps):
         ),
     )
     assert thread_of(found, waiter)["ns_tid"] == waiter["ns_tid"]
+
+
+def test_mount_namespace(tmp_path):
+    """Its program is on a file system that only it has: symbols are found by its own root."""
+    script = tmp_path / "elsewhere"
+    script.write_text(
+        "#!/bin/sh -e\n"
+        f'[ "$1" = inside ] || exec unshare -m "$0" inside\n'
+        f"mount -t tmpfs none {tmp_path}\n"
+        f"cp {LIVE}/lock_steps {LIVE}/lock_pidns {tmp_path}\n"
+        f"exec {tmp_path}/lock_pidns {tmp_path}/lock_steps normal\n"
+    )
+    script.chmod(0o755)
+    if subprocess.run(["unshare", "-m", "true"], check=False).returncode:
+        pytest.skip("no mount namespace can be made here")
+    w = Steps("lock_steps")
+    w.command = [str(script)]
+    try:
+        w.start()
+        owner = w.do("owner lock A")
+        w.dies("owner return")
+        waiter = w.blocks("waiter lock A")
+        assert not (tmp_path / "lock_steps").exists()
+        inspect(
+            waiter["pid"],
+            expected=verdict(
+                "orphaned-lock",
+                [lock(owner, dead(owner), [waiter], symbol="private_locks")],
+            ),
+        )
+    finally:
+        w.kill()
 
 
 @pytest.fixture
