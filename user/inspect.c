@@ -46,6 +46,7 @@ struct inspect {
 	unsigned int looked, failed, refused;
 	unsigned int verdicts[VERDICTS];
 	bool proven;
+	bool printed;
 };
 
 /* ---- the child ---- */
@@ -261,6 +262,9 @@ static void process_inspect(struct inspect *inspect, int32_t pid)
 		inspect->looked++;
 		inspect->verdicts[inspect->page->verdict]++;
 		inspect->proven |= inspect->page->proven;
+		if (inspect->printed && result.len && inspect->options->output == OUTPUT_TEXT)
+			putchar('\n');
+		inspect->printed |= result.len > 0;
 		fwrite(result.text, 1, result.len, stdout);
 	}
 	free(result.text);
@@ -303,11 +307,11 @@ static void all_summary(const struct inspect *inspect)
 			inspect->refused, inspect->refused == 1 ? "" : "es", permission_hint());
 	if (inspect->options->output != OUTPUT_TEXT || inspect->options->quiet)
 		return;
-	printf("looked at %u process%s: %u with orphaned locks, %u with deadlocks, %u blocked, "
+	printf("%slooked at %u process%s: %u with orphaned locks, %u with deadlocks, %u blocked, "
 	       "%u ok\n",
-	       inspect->looked, inspect->looked == 1 ? "" : "es", inspect->verdicts[VERDICT_ORPHAN],
-	       inspect->verdicts[VERDICT_DEADLOCK], inspect->verdicts[VERDICT_BLOCKED],
-	       inspect->verdicts[VERDICT_OK]);
+	       inspect->printed ? "\n" : "", inspect->looked, inspect->looked == 1 ? "" : "es",
+	       inspect->verdicts[VERDICT_ORPHAN], inspect->verdicts[VERDICT_DEADLOCK],
+	       inspect->verdicts[VERDICT_BLOCKED], inspect->verdicts[VERDICT_OK]);
 }
 
 static void pids_inspect(struct inspect *inspect)
@@ -319,8 +323,6 @@ static void pids_inspect(struct inspect *inspect)
 			inspect->failed++;
 			continue;
 		}
-		if (i && inspect->options->output == OUTPUT_TEXT)
-			putchar('\n');
 		process_inspect(inspect, pids->id[i]);
 	}
 }

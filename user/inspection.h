@@ -23,7 +23,7 @@ struct seen_thread {
 	struct thread_info info;
 	char state; /* as ps shows it */
 	struct wait wait;
-	bool parked; /* it sleeps as libc parks threads that can never have their lock */
+	bool parked;	    /* it sleeps as libc parks threads that can never have their lock */
 	bool has_timeout;   /* wait_timed(), and how long: */
 	bool absolute;	    /* timeout_ns is a point in time of CLOCK_REALTIME */
 	int64_t timeout_ns; /* -1: could not be read */

@@ -11,7 +11,7 @@
 #include "detail.h"
 #include "inspection.h"
 
-#define NS_PER_S 1000000000ll
+#define RESTART_BYTES (ESCAPED_BYTES(NAME_BYTES) + ESCAPED_BYTES(DETAIL_BYTES) + 64)
 
 static const char *verdict_words(enum verdict verdict)
 {
@@ -280,23 +280,32 @@ static void lines_threads(FILE *out, const struct inspection *inspection)
 			       : inspection_wait(inspection, i, 1, does));
 }
 
-static void line_advice(FILE *out, const struct inspection *inspection)
+/* web, unit web.service, container 4f0a1c... : what can be restarted */
+static const char *restart_words(const struct process_info *process, char out[RESTART_BYTES])
 {
 	char comm[ESCAPED_BYTES(NAME_BYTES)], unit[ESCAPED_BYTES(DETAIL_BYTES)];
-	const struct process_info *process = &inspection->process;
+
+	snprintf(out, RESTART_BYTES, "%s%s%s%s%.12s", ESCAPE(comm, process->comm),
+		 process->unit[0] ? ", unit " : "", ESCAPE(unit, process->unit),
+		 process->container_id[0] ? ", container " : "", process->container_id);
+	return out;
+}
+
+static void line_advice(FILE *out, const struct inspection *inspection)
+{
+	char what[RESTART_BYTES];
 
 	if (inspection->verdict != VERDICT_ORPHAN && inspection->verdict != VERDICT_DEADLOCK)
 		return;
-	ESCAPE(comm, process->comm);
-	ESCAPE(unit, process->unit);
-	if (!inspection_is_proven(inspection))
-		detail(out,
-		       "what to do: the next thread that wants it waits for ever; restart %s%s%s "
-		       "before that",
-		       comm, unit[0] ? ", unit " : "", unit);
+	restart_words(&inspection->process, what);
+	if (inspection_is_proven(inspection))
+		detail(out, "what to do: restart %s; 'gcore %d' first keeps the evidence", what,
+		       inspection->process.pid);
 	else
-		detail(out, "what to do: restart %s%s%s; 'gcore %d' first keeps the evidence", comm,
-		       unit[0] ? ", unit " : "", unit, process->pid);
+		detail(out,
+		       "what to do: the next thread that wants it waits for ever; restart %s "
+		       "before that",
+		       what);
 }
 
 static void line_census(FILE *out, const struct inspection *inspection)

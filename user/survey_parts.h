@@ -55,6 +55,11 @@ int survey_thread_add(struct survey *survey, int32_t tgid, const struct thread *
 /* The array with room for one more than n. NULL: no memory, the array is as it was. */
 void *survey_grow(void *array, size_t n, size_t *room, size_t bytes);
 
+/* What the threads wait for that were added since. 0; -ESRCH, -EPERM or -ENOMEM. */
+int survey_waits(struct survey *survey);
+/* Reads all again that matters, and forgets what was not the same. 0 or -errno. */
+int survey_again(struct survey *survey);
+
 /* The lock at that address of that process, known or new. NOBODY: no memory. */
 int survey_lock(struct survey *survey, int32_t tgid, uint64_t address);
 /* The thread waits for this lock. 0 or -ENOMEM. */

@@ -165,13 +165,38 @@ static bool is_barrier(const struct wait *wait, const struct lock_words *words, 
 	       words->at[2] == (is_private(wait) ? 0 : GLIBC_SHARED);
 }
 
-enum wait_what wait_object(const struct wait *wait, const struct lock_words *words, uint32_t n,
-			   uint32_t threads)
+/* musl's waiters for a condition each wait in their own frame, for a word that is 2. */
+static bool is_musl_condition(const struct wait *wait)
+{
+	return plain_wait(wait) && wait->val == 2 && in_own_frame(wait);
+}
+
+/* value, waiters, private; the value says with its highest bit that somebody waits */
+static bool is_musl_semaphore(const struct wait *wait, const struct lock_words *words, uint32_t n,
+			      uint32_t threads)
+{
+	return plain_wait(wait) && wait->val & FUTEX_WORD_WAITERS &&
+	       words->have_at == LOCK_WORDS_FROM && count_fits(words->at[1], n, threads) &&
+	       words->at[2] == (is_private(wait) ? FUTEX_OP_PRIVATE : 0);
+}
+
+static enum wait_what musl_object(const struct wait *wait, const struct lock_words *words,
+				  uint32_t n, uint32_t threads)
+{
+	if (is_musl_condition(wait))
+		return WAIT_CONDITION;
+	return is_musl_semaphore(wait, words, n, threads) ? WAIT_SEMAPHORE : WAIT_FUTEX;
+}
+
+enum wait_what wait_object(const struct wait *wait, enum lock_libc libc,
+			   const struct lock_words *words, uint32_t n, uint32_t threads)
 {
 	bool condition, semaphore, barrier;
 
 	if (!words->have_at || words->at[0] != wait->val)
 		return WAIT_FUTEX;
+	if (libc == LIBC_MUSL)
+		return musl_object(wait, words, n, threads);
 	condition = is_condition(wait, words, n, threads);
 	semaphore = is_semaphore(wait, words, n, threads);
 	barrier = is_barrier(wait, words, n);

@@ -64,10 +64,10 @@ bool wait_is_ownerless(const struct wait *wait, const struct lock_words *words,
 
 /*
  * A condition variable, a semaphore, a barrier, if the counts in it fit: n threads were seen to wait
- * there, of `threads` of the process. Else WAIT_FUTEX. glibc 2.25 on.
+ * there, of `threads` of the process. Else WAIT_FUTEX. glibc 2.25 on; of musl no barriers.
  */
-enum wait_what wait_object(const struct wait *wait, const struct lock_words *words, uint32_t n,
-			   uint32_t threads);
+enum wait_what wait_object(const struct wait *wait, enum lock_libc libc,
+			   const struct lock_words *words, uint32_t n, uint32_t threads);
 
 /*
  * Could it be a pthread_join()? Then where in the joined thread's descriptor the futex word lies, and

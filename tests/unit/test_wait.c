@@ -107,16 +107,16 @@ static void condition(void **state)
 	struct lock_words g1 = WORDS(0, 12 << 3, 0, 0, 0, 0, 0);
 
 	(void)state;
-	assert_int_equal(wait_object(&first, &g0, 12, 13), WAIT_CONDITION);
-	assert_int_equal(wait_object(&first, &g0, 10, 13), WAIT_CONDITION);
-	assert_int_equal(wait_object(&second, &g1, 12, 13), WAIT_CONDITION);
+	assert_int_equal(wait_object(&first, LIBC_GLIBC, &g0, 12, 13), WAIT_CONDITION);
+	assert_int_equal(wait_object(&first, LIBC_GLIBC, &g0, 10, 13), WAIT_CONDITION);
+	assert_int_equal(wait_object(&second, LIBC_GLIBC, &g1, 12, 13), WAIT_CONDITION);
 	/* More wait than it counts; it counts more than there are; it is a shared one */
-	assert_int_equal(wait_object(&first, &g0, 13, 14), WAIT_FUTEX);
-	assert_int_equal(wait_object(&first, &g0, 2, 5), WAIT_FUTEX);
+	assert_int_equal(wait_object(&first, LIBC_GLIBC, &g0, 13, 14), WAIT_FUTEX);
+	assert_int_equal(wait_object(&first, LIBC_GLIBC, &g0, 2, 5), WAIT_FUTEX);
 	g0.before[2] |= 1;
-	assert_int_equal(wait_object(&first, &g0, 12, 13), WAIT_FUTEX);
+	assert_int_equal(wait_object(&first, LIBC_GLIBC, &g0, 12, 13), WAIT_FUTEX);
 	g0.have_before = 0;
-	assert_int_equal(wait_object(&first, &g0, 12, 13), WAIT_FUTEX);
+	assert_int_equal(wait_object(&first, LIBC_GLIBC, &g0, 12, 13), WAIT_FUTEX);
 }
 
 static void semaphore(void **state)
@@ -125,14 +125,28 @@ static void semaphore(void **state)
 	struct lock_words words = WORDS(0, 0x31, 0, 0, 3, 0, 0);
 
 	(void)state;
-	assert_int_equal(wait_object(&wait, &words, 3, 9), WAIT_SEMAPHORE);
-	assert_int_equal(wait_object(&wait, &words, 4, 9), WAIT_FUTEX);
+	assert_int_equal(wait_object(&wait, LIBC_GLIBC, &words, 3, 9), WAIT_SEMAPHORE);
+	assert_int_equal(wait_object(&wait, LIBC_GLIBC, &words, 4, 9), WAIT_FUTEX);
 	words.at[2] = 128;
-	assert_int_equal(wait_object(&wait, &words, 3, 9), WAIT_FUTEX);
+	assert_int_equal(wait_object(&wait, LIBC_GLIBC, &words, 3, 9), WAIT_FUTEX);
 	wait.op &= ~PRIVATE;
-	assert_int_equal(wait_object(&wait, &words, 3, 9), WAIT_SEMAPHORE);
+	assert_int_equal(wait_object(&wait, LIBC_GLIBC, &words, 3, 9), WAIT_SEMAPHORE);
 	words.at[0] = 1; /* it is on its way out */
-	assert_int_equal(wait_object(&wait, &words, 3, 9), WAIT_FUTEX);
+	assert_int_equal(wait_object(&wait, LIBC_GLIBC, &words, 3, 9), WAIT_FUTEX);
+}
+
+static void musl_objects(void **state)
+{
+	struct wait own = futex(SP + 64, PRIVATE, 2), sem = futex(WORD, PRIVATE, 0xffffffff);
+	struct lock_words node = WORDS(0, 0, 0, 2);
+	struct lock_words words = WORDS(0, 0, 0, 0xffffffff, 2, 128);
+
+	(void)state;
+	assert_int_equal(wait_object(&own, LIBC_MUSL, &node, 1, 9), WAIT_CONDITION);
+	assert_int_equal(wait_object(&sem, LIBC_MUSL, &words, 2, 9), WAIT_SEMAPHORE);
+	assert_int_equal(wait_object(&sem, LIBC_MUSL, &words, 3, 9), WAIT_FUTEX);
+	words.at[2] = 0;
+	assert_int_equal(wait_object(&sem, LIBC_MUSL, &words, 2, 9), WAIT_FUTEX);
 }
 
 /* What could be either is neither. */
@@ -142,7 +156,7 @@ static void ambiguous(void **state)
 	struct lock_words words = WORDS(0, 0, 3 << 3, 0, 3, 0, 0);
 
 	(void)state;
-	assert_int_equal(wait_object(&wait, &words, 3, 9), WAIT_FUTEX);
+	assert_int_equal(wait_object(&wait, LIBC_GLIBC, &words, 3, 9), WAIT_FUTEX);
 }
 
 static void barrier(void **state)
@@ -151,10 +165,10 @@ static void barrier(void **state)
 	struct lock_words words = WORDS(0, 0, 10, 8, 4, 0, 8);
 
 	(void)state;
-	assert_int_equal(wait_object(&wait, &words, 2, 9), WAIT_BARRIER);
-	assert_int_equal(wait_object(&wait, &words, 3, 9), WAIT_FUTEX);
+	assert_int_equal(wait_object(&wait, LIBC_GLIBC, &words, 2, 9), WAIT_BARRIER);
+	assert_int_equal(wait_object(&wait, LIBC_GLIBC, &words, 3, 9), WAIT_FUTEX);
 	words.before[2] = 12; /* all have come */
-	assert_int_equal(wait_object(&wait, &words, 2, 9), WAIT_FUTEX);
+	assert_int_equal(wait_object(&wait, LIBC_GLIBC, &words, 2, 9), WAIT_FUTEX);
 }
 
 static void ownerless(void **state)
@@ -244,12 +258,13 @@ static void names(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(calls),     cmocka_unit_test(futex_calls),
-		cmocka_unit_test(same),	     cmocka_unit_test(condition),
-		cmocka_unit_test(semaphore), cmocka_unit_test(ambiguous),
-		cmocka_unit_test(barrier),   cmocka_unit_test(ownerless),
-		cmocka_unit_test(joins),     cmocka_unit_test(ownerless_writers_behind),
-		cmocka_unit_test(names),     cmocka_unit_test(ownerless_musl),
+		cmocka_unit_test(calls),	cmocka_unit_test(futex_calls),
+		cmocka_unit_test(same),		cmocka_unit_test(condition),
+		cmocka_unit_test(semaphore),	cmocka_unit_test(ambiguous),
+		cmocka_unit_test(barrier),	cmocka_unit_test(ownerless),
+		cmocka_unit_test(joins),	cmocka_unit_test(ownerless_writers_behind),
+		cmocka_unit_test(names),	cmocka_unit_test(ownerless_musl),
+		cmocka_unit_test(musl_objects),
 	};
 
 	return cmocka_run_group_tests_name("wait", tests, NULL, NULL);
