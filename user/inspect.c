@@ -9,6 +9,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <math.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -27,6 +28,7 @@
 
 #define DEADLINE_NS 2000000000ull /* for one read */
 #define POLL_MS	    100
+#define CENSUS_S    5.0
 
 enum { STATUS_OK = 0, STATUS_FOUND = 1, STATUS_FAILED = 2 };
 
@@ -98,6 +100,14 @@ static int result_write(struct inspect *inspect, const struct inspection *inspec
 	return 0;
 }
 
+/* Whoever looks is in a hurry, unless they say otherwise. */
+static double census_seconds(const struct options *options)
+{
+	if (options->census == CENSUS_OFF || (options->all && !options->census_given))
+		return 0;
+	return options->census_given && options->census == CENSUS_EVERYTHING ? INFINITY : CENSUS_S;
+}
+
 static void child_run(struct inspect *inspect, int32_t pid, int fd, pid_t parent)
 {
 	struct inspect_page *page = inspect->page;
@@ -106,7 +116,7 @@ static void child_run(struct inspect *inspect, int32_t pid, int fd, pid_t parent
 		.pid = pid,
 		.apart_s = inspect->options->probe_s,
 		.cmdline = inspect->options->cmdline,
-		.census = !inspect->options->all && inspect->options->census != CENSUS_OFF,
+		.census_s = census_seconds(inspect->options),
 	};
 
 	if (confine(fd, parent, "deadhold-reader"))

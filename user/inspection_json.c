@@ -145,6 +145,7 @@ static void json_census(struct jsonw *w, const struct census_info *census)
 	if (!census->scanned_bytes)
 		return;
 	jsonw_object(w, "census");
+	jsonw_boolean(w, "complete", census->full);
 	jsonw_integer(w, "scanned_bytes", census->scanned_bytes);
 	jsonw_real(w, "seconds", census->seconds);
 	jsonw_integer(w, "skipped_bytes",

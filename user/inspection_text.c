@@ -308,20 +308,24 @@ static void line_advice(FILE *out, const struct inspection *inspection)
 		       what);
 }
 
-static void line_census(FILE *out, const struct inspection *inspection)
+static void line_census(FILE *out, const struct inspection *inspection, bool all)
 {
 	const struct census_info *census = &inspection->census;
 	uint64_t skipped = census->shared_bytes + census->swapped_bytes + census->unread_bytes;
 	char left[64] = "";
 
+	if (!census->scanned_bytes || (census->full && !all))
+		return;
 	if (skipped)
 		snprintf(left, sizeof(left), ", %" PRIu64 " MB left out (shared, swapped, devices)",
 			 (skipped + 500000) / 1000000);
-	if (census->scanned_bytes)
-		detail(out, "looked for locks of dead threads in %" PRIu64 " MB of memory%s",
-		       (census->scanned_bytes + 500000) / 1000000, left);
-	if (inspection->more_finds)
-		detail(out, "and stopped there: too many were found");
+	if (!census->full)
+		snprintf(left, sizeof(left), "%s",
+			 inspection->more_finds
+				 ? ", not in the rest: too many were found"
+				 : ", not in the rest: --census all takes the time for it");
+	detail(out, "looked for locks of dead threads in %" PRIu64 " MB of memory%s",
+	       (census->scanned_bytes + 500000) / 1000000, left);
 }
 
 static void print_inspection(FILE *out, const struct inspection *inspection, const struct run *run,
@@ -337,8 +341,7 @@ static void print_inspection(FILE *out, const struct inspection *inspection, con
 		lines_threads(out, inspection);
 	else
 		lines_others(out, inspection);
-	if (all || inspection->more_finds)
-		line_census(out, inspection);
+	line_census(out, inspection, all);
 	for (size_t i = 0; i < inspection->n_unclear; i++)
 		detail(out, "not known: %s: %s", inspection->unclear[i].what,
 		       inspection->unclear[i].why);

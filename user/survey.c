@@ -209,7 +209,7 @@ static int first_reading(struct survey *survey)
 		return 0;
 	}
 	while (!err && survey->judged < survey->out->n_threads) {
-		bool census = survey->ask->census && !survey->judged;
+		bool census = survey->ask->census_s > 0 && !survey->judged;
 
 		err = survey_waits(survey);
 		if (!err && census)

@@ -33,7 +33,7 @@ struct survey_ask {
 	int32_t pid;
 	double apart_s; /* between the two readings, where something is wrong; 0: the usual */
 	bool cmdline;
-	bool census;
+	double census_s; /* how long it may take; 0: none; INFINITY */
 };
 
 /*

@@ -124,6 +124,7 @@ int survey_census(struct survey *survey)
 		.beyond_bytes = UINT64_MAX,
 	};
 	int err = tids ? 0 : -ENOMEM;
+	double seconds;
 
 	if (err)
 		return err;
@@ -133,8 +134,9 @@ int survey_census(struct survey *survey)
 		census_read(&ask, tids, host_now() + SLICE_NS, &answer);
 		err = answer.error ?: slice_take(survey, &answer);
 		ask.from = answer.next;
-	} while (!err && ask.from && !survey->out->more_finds);
-	survey->out->census.full = true;
-	survey->out->census.seconds = (double)(host_now() - from_ns) / 1e9;
+		seconds = (double)(host_now() - from_ns) / 1e9;
+	} while (!err && ask.from && !survey->out->more_finds && seconds < survey->ask->census_s);
+	survey->out->census.full = !ask.from;
+	survey->out->census.seconds = seconds;
 	return err;
 }

@@ -238,6 +238,41 @@ static void orphan_without_waiters(void **state)
 		f, VERDICT_ORPHAN,
 		"web[4700]: thread 4799 is dead and holds a mutex; nobody waits for it yet; 1 more "
 		"orphaned lock");
+	assert_false(inspection_is_proven(&f->inspection));
+	fixture_free(f);
+}
+
+/* What shape alone tells is told as what it is. */
+static void suspected(void **state)
+{
+	struct fixture *f = fixture_new();
+	int lock = lock_add(f, NOBODY, OWNER_DEAD);
+
+	(void)state;
+	thread_add(f, "web", WAIT_CALL, SYS_read);
+	f->inspection.census = (struct census_info){ .scanned_bytes = 812345678,
+						     .seconds = 0.4,
+						     .full = true };
+	f->locks[lock].found = f->locks[lock].suspected = true;
+	f->locks[lock].info.proof = PROOF_SHAPE;
+	f->locks[lock].info.evidence = EVIDENCE_FIELDS | EVIDENCE_ALONE;
+	f->locks[lock].info.symbol[0] = '\0';
+	assert_says(f, VERDICT_OK, "web[4700]: its thread waits for no lock");
+	assert_text(f, "OK web[4700]: its thread waits for no lock\n"
+		       "  maybe a lock 0x55d0c2f050e0: normal mutex, /usr/bin/web+0x40e0\n"
+		       "    held by thread 4799, which has ended: nobody can unlock it\n"
+		       "    nobody waits for it; known by the looks of memory: valid-fields, alone\n"
+		       "  the other threads: 1 is in read\n");
+	f->locks[lock].suspected = false;
+	inspection_judge(&f->inspection);
+	assert_int_equal(f->inspection.verdict, VERDICT_ORPHAN);
+	assert_false(inspection_is_proven(&f->inspection));
+	assert_forms(&f->inspection);
+	f->inspection.census.full = false;
+	assert_forms(&f->inspection);
+	waiter_add(f, "http-1", lock);
+	inspection_judge(&f->inspection);
+	assert_true(inspection_is_proven(&f->inspection));
 	fixture_free(f);
 }
 
@@ -444,6 +479,7 @@ int main(void)
 		cmocka_unit_test(ok),
 		cmocka_unit_test(orphan),
 		cmocka_unit_test(orphan_without_waiters),
+		cmocka_unit_test(suspected),
 		cmocka_unit_test(robust),
 		cmocka_unit_test(deadlock),
 		cmocka_unit_test(deadlock_with_itself),
