@@ -144,6 +144,11 @@ $(BUILD)/live/%: tests/live/%.c | $(BUILD)/live
 $(BUILD)/live/%: tests/live/%.cc | $(BUILD)/live
 	$(call Q,CXX   )$(CXX) $(WORKLOAD) -std=c++17 -pthread $< -o $@
 
+$(BUILD)/live/lock_places: $(BUILD)/live/lock_data.so
+
+$(BUILD)/live/lock_data.so: tests/live/lib/lock_data.c | $(BUILD)/live
+	$(call Q,CC    )$(CC) $(WORKLOAD) -std=gnu11 -fPIC -shared $< -o $@
+
 # --- measuring
 
 bench:

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/param.h>
@@ -26,6 +27,8 @@
 #define RESERVE_NS (400 * MS)
 /* What a pass after ordinary ends reads besides data and bss. */
 #define BEYOND_BYTES (32ull << 20)
+/* The kernel programs wake nobody for an ordinary end: where each counts, it is looked for this often. */
+#define LOOK_NS (250 * MS)
 /* More finds than this are no locks. */
 #define FINDS 4096
 /* Ends of threads that wait for a pass, of one process: then the first are left out. */
@@ -411,6 +414,10 @@ static void pass_end(struct censuses *censuses, int error)
 	pass->info.error = -error;
 	censuses->totals.passes++;
 	censuses->totals.unfinished += error != 0;
+	if (censuses->agent->options->verbose)
+		fprintf(stderr, "deadhold: census of %u: %llu bytes, %zu finds%s%s\n",
+			pass->key.tgid, (unsigned long long)pass->info.scanned_bytes, pass->n,
+			error ? ", ended early: " : "", error ? strerror(-error) : "");
 	if (error != -ESRCH)
 		finds_say(censuses);
 	HASH_FIND(hh, censuses->processes, &pass->key, sizeof(pass->key), process);
@@ -477,7 +484,7 @@ static void slice_answered(void *context, const struct census_ask *ask,
 	}
 	pass->ask.beyond_bytes -= MIN(pass->ask.beyond_bytes, answer->beyond_bytes);
 	pass->ask.from = answer->next;
-	pass->due_ns = now + answer->cpu_ns; /* as long a pause as it was at work */
+	pass->due_ns = now + answer->cpu_ns / 2; /* the pause: half as long as it was at work */
 	if (!pass_take(pass, answer))
 		pass_end(censuses, -E2BIG);
 	else if (!answer->next)
@@ -536,7 +543,9 @@ uint64_t censuses_due(struct censuses *censuses)
 		if (process->n && (!due || process->due_ns < due))
 			due = process->due_ns;
 	}
-	return due ? affordable(censuses, due, now) : 0;
+	if (due)
+		return affordable(censuses, due, now);
+	return censuses->agent->options->census == CENSUS_EVERYTHING ? now + LOOK_NS : 0;
 }
 
 void censuses_run_due(struct censuses *censuses)
