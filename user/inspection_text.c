@@ -54,7 +54,9 @@ static void line_dead_owner(FILE *out, const struct seen_lock *lock)
 
 	if (lock->info.owner_tid)
 		snprintf(owner, sizeof(owner), "thread %d", lock->info.owner_tid);
-	if (lock_is_robust(&lock->info) && !lock_is_orphaned(lock))
+	if (lock->suspected)
+		detail_of(out, "if it is one, it was held by %s, which has ended", owner);
+	else if (lock_is_robust(&lock->info) && !lock_is_orphaned(lock))
 		detail_of(out,
 			  "held by %s, which has ended; the lock is robust: the next thread that "
 			  "takes it is told, and can recover it",

@@ -260,7 +260,7 @@ static void suspected(void **state)
 	assert_says(f, VERDICT_OK, "web[4700]: its thread waits for no lock");
 	assert_text(f, "OK web[4700]: its thread waits for no lock\n"
 		       "  maybe a lock 0x55d0c2f050e0: normal mutex, /usr/bin/web+0x40e0\n"
-		       "    held by thread 4799, which has ended: nobody can unlock it\n"
+		       "    if it is one, it was held by thread 4799, which has ended\n"
 		       "    nobody waits for it; known by the looks of memory: valid-fields, alone\n"
 		       "  the other threads: 1 is in read\n");
 	f->locks[lock].suspected = false;
