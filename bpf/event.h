@@ -95,6 +95,7 @@ enum libc_end {
 #define EXIT_IN_GROUP	1 /* the whole process ends */
 #define EXIT_IN_EXEC	2 /* another thread of the process called execve */
 #define EXIT_UNREADABLE 4 /* hook ran after the memory was gone */
+#define EXIT_NO_CODE	8 /* exit_code is not known */
 
 /*
  * A thread ended. If its process ends too, said only where it held a shared lock. head.time_ns is

@@ -22,6 +22,7 @@ struct thread_end {
 	__u32 tid;
 	__u32 flags; /* EXIT_* */
 	__u32 n_held;
+	bool early; /* at exit_signals() */
 	bool any_held; /* not n_held: a counter that is tested would keep the verifier from converging */
 	/* robust list */
 	__u64 entry;
@@ -75,6 +76,16 @@ __weak __noinline __u32 held_check(struct thread_end *end, __u64 packed, struct 
 	return HELD_UNREAD + 1;
 }
 
+/* Does the address lie in a shared mapping of this process, which is ending? */
+static __always_inline bool shared_place_find(struct shared_search *search)
+{
+	long error = shared_find(bpf_get_current_task_btf(), search);
+
+	if (error && error != -2) /* ENOENT */
+		loss_count(LOSS_MAPPINGS);
+	return !error && search->mapping;
+}
+
 /* A lock by its address here. Of a process that ends only what lies in a shared mapping counts. */
 static __always_inline void candidate_check(struct thread_end *end, __u64 packed)
 {
@@ -88,8 +99,7 @@ static __always_inline void candidate_check(struct thread_end *end, __u64 packed
 	if (from > HELD_UNREAD)
 		return;
 	if (end->flags & EXIT_DYING) {
-		if (from == HELD_UNREAD || shared_find(bpf_get_current_task_btf(), &search) ||
-		    !search.mapping)
+		if (from == HELD_UNREAD || !shared_place_find(&search))
 			return;
 	}
 	held_say(end, search.address, &lock, &search.place, from);
@@ -180,7 +190,7 @@ __weak __noinline int robust_entry(struct thread_end *end, __u64 entry)
 	if (layout == LAYOUT_PI_FUTEX)
 		lock.robust = 1;
 	if (end->flags & EXIT_DYING &&
-	    (shared_find(bpf_get_current_task_btf(), &search) || !search.mapping))
+	    !shared_place_find(&search))
 		return 0;
 	held_say(end, word, &lock, &search.place, HELD_ROBUST_LIST);
 	return 0;
@@ -246,17 +256,26 @@ static __always_inline __u32 glibc_end(__u64 robust, __u32 cancel)
 		       : END_UNKNOWN;
 }
 
-static __always_inline __u32 musl_end(__u64 self)
+/*
+ * At its ordinary end a thread of musl has taken itself out of the list of threads, 1.2's also its TID
+ * out of the descriptor (src/thread/pthread_create.c).
+ */
+static __always_inline __u32 musl_end(__u64 self, __u32 tid)
 {
+	__u64 result, prev, next;
 	__u32 state, cancel;
-	__u64 result;
+	bool ended;
 
 	if (!user_u32(self + MUSL_DETACH_STATE, &state) || !user_u32(self + MUSL_CANCEL, &cancel) ||
-	    bpf_probe_read_user(&result, sizeof(result), (void *)(self + MUSL_RESULT)))
+	    bpf_probe_read_user(&result, sizeof(result), (void *)(self + MUSL_RESULT)) ||
+	    bpf_probe_read_user(&prev, sizeof(prev), (void *)(self + MUSL_PREV)) ||
+	    bpf_probe_read_user(&next, sizeof(next), (void *)(self + MUSL_NEXT)))
 		return END_UNKNOWN;
-	if (state > 3)
+	ended = state == MUSL_DT_EXITING ||
+		(state == MUSL_DT_EXITED && prev == self && next == self);
+	if (state > 3 || (!ended && !tid))
 		return END_UNKNOWN;
-	if (state != MUSL_DT_EXITING)
+	if (!ended)
 		return END_RAW;
 	return cancel && result == PTHREAD_CANCELED_RESULT ? END_CANCEL : END_LIBC;
 }
@@ -271,8 +290,8 @@ static __always_inline __u32 libc_end_of(struct task_struct *task, __u64 robust,
 	    user_u32(robust + GLIBC_ROBUST_TO_CANCEL, &cancel))
 		return glibc_end(robust, cancel);
 	bpf_probe_read_user(&self_word, sizeof(self_word), (void *)(self + MUSL_SELF));
-	if (self && self_word == self && user_u32(self + MUSL_TID, &tid) && tid == ns_tid)
-		return musl_end(self);
+	if (self && self_word == self && user_u32(self + MUSL_TID, &tid) && (tid == ns_tid || !tid))
+		return musl_end(self, tid);
 	return END_UNKNOWN;
 }
 
@@ -288,6 +307,22 @@ static __always_inline __u32 exit_flags_of(struct task_struct *task, int live_at
 	return flags;
 }
 
+/*
+ * do_exit() notes the code in the task only after exit_signals(): by then it is the process's, or the
+ * argument of the system call. A thread that seccomp kills alone has neither.
+ */
+static __always_inline bool exit_code_early(struct task_struct *task, const struct syscall *call,
+					    __u32 *code)
+{
+	if (task->signal->flags & SIGNAL_GROUP_EXIT)
+		*code = task->signal->group_exit_code;
+	else if (!call->compat && call->nr == NR_EXIT)
+		*code = (call->arg[0] & 0xff) << 8;
+	else
+		return false;
+	return true;
+}
+
 static __always_inline void exit_say(struct thread_end *end, struct task_struct *task,
 				     const struct dead_row *dead, __u32 libc_end)
 {
@@ -301,6 +336,8 @@ static __always_inline void exit_say(struct thread_end *end, struct task_struct 
 	ev_task_fill(&ev->task, task);
 	ev->exit_code = task->exit_code;
 	ev->flags = end->flags;
+	if (end->early && !exit_code_early(task, &call, &ev->exit_code))
+		ev->flags |= EXIT_NO_CODE;
 	ev->libc_end = libc_end;
 	ev->syscall = call.nr;
 	ev->n_held = end->n_held;
@@ -315,8 +352,12 @@ static __always_inline void exit_say(struct thread_end *end, struct task_struct 
 		event_submit_idly(ev);
 }
 
-/* live_at_end: what signal_struct.live is at this hook when the last thread of a process ends. */
-static __always_inline int thread_exit(struct task_struct *task, bool readable, int live_at_end)
+/*
+ * live_at_end: what signal_struct.live is at this hook when the last thread of a process ends. early:
+ * the hook runs before do_exit() has counted the thread out and noted its code.
+ */
+static __always_inline int thread_exit(struct task_struct *task, bool readable, int live_at_end,
+				       bool early)
 {
 	struct robust_list_head *robust = compat_robust_list(task);
 	struct dead_row dead = {};
@@ -329,6 +370,7 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 	end.key.ns_tid = task_ns_tid(task);
 	end.tid = task->pid;
 	end.flags = exit_flags_of(task, live_at_end);
+	end.early = early;
 	if (!readable)
 		end.flags |= EXIT_UNREADABLE;
 	dead.exit_ns = bpf_ktime_get_ns();
@@ -357,28 +399,28 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 SEC("?tp_btf/sched_process_exit")
 int BPF_PROG(exit_tracepoint, struct task_struct *task, bool group_dead)
 {
-	return thread_exit(task, true, group_dead ? 1 << 30 : 0);
+	return thread_exit(task, true, group_dead ? 1 << 30 : 0, false);
 }
 
 /* Rung "fentry": futex_exit_release() is called from exit_mm() with the memory still there. */
 SEC("?fentry/futex_exit_release")
 int BPF_PROG(exit_fentry, struct task_struct *task)
 {
-	return thread_exit(task, true, 0);
+	return thread_exit(task, true, 0, false);
 }
 
 /* The same where futex_exit_release() is inlined: earlier, before signal_struct.live goes down. */
 SEC("?fentry/exit_signals")
 int BPF_PROG(exit_fentry_signals, struct task_struct *task)
 {
-	return thread_exit(task, true, 1);
+	return thread_exit(task, true, 1, true);
 }
 
 /* Rung "late": the memory is gone; the agent reads the candidates of a process that lives on. */
 SEC("?tp_btf/sched_process_exit")
 int BPF_PROG(exit_late, struct task_struct *task)
 {
-	return thread_exit(task, false, 0);
+	return thread_exit(task, false, 0, false);
 }
 
 char LICENSE[] SEC("license") = "GPL";

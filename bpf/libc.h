@@ -23,10 +23,13 @@
 #define PTHREAD_CANCELED_RESULT (~0ull)
 
 #define MUSL_SELF	  0
+#define MUSL_PREV	  16
+#define MUSL_NEXT	  24
 #define MUSL_TID	  48
 #define MUSL_DETACH_STATE 56
 #define MUSL_CANCEL	  60
 #define MUSL_RESULT	  112
+#define MUSL_DT_EXITED	  0u
 #define MUSL_DT_EXITING	  1u
 
 /* The head's futex_offset tells whose list it is. */

@@ -15,9 +15,10 @@ import re
 import sys
 
 try:
+    import fastjsonschema
     import jsonschema
-except ImportError:
-    sys.exit("contract.py: jsonschema is not installed: install the package python3-jsonschema")
+except ImportError as error:
+    sys.exit(f"contract.py: install the packages python3-jsonschema, python3-fastjsonschema: {error}")
 
 DOCS = pathlib.Path(__file__).resolve().parent.parent / "docs"
 EXAMPLE = re.compile(
@@ -29,15 +30,6 @@ EXAMPLE = re.compile(
 HEAD = re.compile(
     r"^\d\d:\d\d:\d\d\.\d{3} (?P<severity>CRITICAL|WARNING|info) (?P<kind>[a-z-]+) (?P<message>.+)$"
 )
-
-
-def schema_load(name):
-    schema = json.loads((DOCS / name).read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
-
-
-INSPECT = schema_load("inspect.schema.json")
 
 
 class Findings:
@@ -52,22 +44,121 @@ class Findings:
 
 
 def without_duplicates(pairs):
-    keys = [key for key, _ in pairs]
-    twice = {key for key in keys if keys.count(key) > 1}
-    if twice:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = {key for key in keys if keys.count(key) > 1}
         raise ValueError(f"member given twice: {', '.join(sorted(twice))}")
-    return dict(pairs)
+    return members
+
+
+def no_constant(name):
+    raise ValueError(f"{name} is no JSON")
+
+
+DECODER = json.JSONDecoder(object_pairs_hook=without_duplicates, parse_constant=no_constant)
 
 
 def parse(line):
-    def no_constant(name):
-        raise ValueError(f"{name} is no JSON")
+    return DECODER.decode(line)
 
-    return json.loads(line, object_pairs_hook=without_duplicates, parse_constant=no_constant)
+
+# What translated() knows how to say in draft 7, or leaves as it is.
+KEYWORDS = {
+    "$defs", "$ref", "additionalProperties", "allOf", "anyOf", "const", "dependentRequired",
+    "description", "else", "enum", "if", "items", "maxItems", "maximum", "minItems", "minProperties",
+    "minimum", "not", "pattern", "properties", "propertyNames", "required", "then", "type",
+    "uniqueItems",
+}  # fmt: skip
+
+
+def translated(schema):
+    """A schema of draft 2020-12 in the words of draft 7, which fastjsonschema compiles. It passes
+    over keywords that it does not know: so none may be left."""
+    if not isinstance(schema, dict):
+        return schema
+    unknown = set(schema) - KEYWORDS
+    if unknown:
+        raise ValueError(f"contract.py can't compile {', '.join(sorted(unknown))}")
+    said = {}
+    for word, value in schema.items():
+        if word in ("properties", "$defs"):
+            said[word] = {name: translated(member) for name, member in value.items()}
+        elif word in ("allOf", "anyOf"):
+            said[word] = [translated(member) for member in value]
+        elif word in ("if", "then", "else", "not", "items", "additionalProperties",
+                      "propertyNames"):
+            said[word] = translated(value)
+        elif word == "dependentRequired":
+            said["dependencies"] = value
+        elif word != "description":
+            said[word] = value
+    if "$ref" in said and len(said) > 1:  # draft 7 passes over its neighbours
+        reference = {"$ref": said.pop("$ref")}
+        said["allOf"] = [reference, *said.get("allOf", [])]
+    return said
+
+
+def schema_of_kind(schema, kind):
+    """What the schema says of lines of one kind, without its outermost choice by kind, and with
+    unevaluatedProperties resolved by that."""
+    (own,) = (
+        choice["then"]
+        for choice in schema["allOf"]
+        if choice["if"] == {"properties": {"kind": {"const": kind}}} and set(choice) == {"if", "then"}
+    )
+    common = {word: schema[word] for word in ("type", "required", "properties")}
+    assert set(schema) - set(common) - {"$schema", "$id", "title", "description"} == {
+        "allOf", "unevaluatedProperties", "$defs"
+    } and schema["unevaluatedProperties"] is False  # fmt: skip
+    names = {*common["properties"], *own["properties"]}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "$defs": translated({"$defs": schema["$defs"]})["$defs"],
+        **translated(common | {"properties": dict.fromkeys(names, True) | common["properties"]}),
+        "additionalProperties": False,
+        "allOf": [translated(own)],
+    }
+
+
+class Contract:
+    """Holds lines against the schema, some 10,000 a second: the schema of each kind is compiled when
+    its first line comes. What is wrong with a line is said by jsonschema, which knows the whole of
+    the draft; that both refuse the same is checked on every mutation below."""
+
+    def __init__(self):
+        self.schema = json.loads((DOCS / "alerts.schema.json").read_text(encoding="utf-8"))
+        jsonschema.Draft202012Validator.check_schema(self.schema)
+        self.validator = jsonschema.Draft202012Validator(self.schema)
+        self.kinds = self.schema["$defs"]["kind"]["enum"]
+        self.compiled = {}
+
+    def agrees(self, alert):
+        """Is it by the schema? As fast as it can be told."""
+        kind = alert.get("kind") if isinstance(alert, dict) else None
+        if not isinstance(kind, str) or kind not in self.kinds:
+            return False
+        if kind not in self.compiled:
+            self.compiled[kind] = fastjsonschema.compile(schema_of_kind(self.schema, kind))
+        try:
+            self.compiled[kind](alert)
+        except fastjsonschema.JsonSchemaException:
+            return False
+        return True
+
+    def wrong(self, alert):
+        """Yields all that is wrong with an alert: by the schema, else by what it cannot say."""
+        if self.agrees(alert):
+            yield from check_sense(alert)
+            return
+        errors = [f"{e.json_path}: {e.message}" for e in self.validator.iter_errors(alert)]
+        yield from errors or ["refused by the compiled schema alone: contract.py is wrong"]
 
 
 def check_sense(alert):
-    """What a schema cannot say. Yields what is wrong."""
+    """What a schema cannot say, of an alert that is by the schema. Yields what is wrong."""
+    if alert["emitted"] < alert["time"]:  # the same format, so they compare as strings
+        yield "emitted before it happened"
     if alert["id"] != f"{alert['run']}:{alert['seq']}":
         yield "id is not run:seq"
     if alert["kind"] == "loss" and sum(alert["where"].values()) != alert["events"]:
@@ -84,23 +175,6 @@ def check_sense(alert):
                 yield f"lock id {lock['id']} is not process id and address"
 
 
-def check_inspect_sense(line):
-    """The same of an inspection."""
-    waiting = {}
-    for thread in line["threads"]:
-        if "lock" in thread.get("wait", {}):
-            waiting.setdefault(thread["wait"]["lock"], []).append(thread["tid"])
-    for lock in line["locks"]:
-        if lock["waiters"] != waiting.pop(lock["address"], []):
-            yield f"the waiters of {lock['address']} are not those that wait for it"
-    if waiting:
-        yield f"threads wait for locks that are not there: {waiting}"
-    tids = [thread["tid"] for thread in line["threads"]]
-    for tid in [tid for cycle in line["cycles"] for tid in cycle]:
-        if tid not in tids:
-            yield f"{tid} of a cycle is no thread"
-
-
 def find_objects(value, name):
     if isinstance(value, dict):
         for key, member in value.items():
@@ -112,7 +186,44 @@ def find_objects(value, name):
             yield from find_objects(member, name)
 
 
-def check_line(validator, line, where, findings):
+class InspectContract:
+    """The same for the lines of `deadhold inspect`, which are few."""
+
+    def __init__(self):
+        self.schema = json.loads((DOCS / "inspect.schema.json").read_text(encoding="utf-8"))
+        jsonschema.Draft202012Validator.check_schema(self.schema)
+        self.validator = jsonschema.Draft202012Validator(self.schema)
+
+    def wrong(self, line):
+        errors = [f"{e.json_path}: {e.message}" for e in self.validator.iter_errors(line)]
+        yield from errors or check_inspect_sense(line)
+
+
+def check_inspect_sense(line):
+    """What a schema cannot say, of an inspection that is by the schema."""
+    waiting = {}
+    for thread in line["threads"]:
+        if "lock" in thread.get("wait", {}):
+            waiting.setdefault(thread["wait"]["lock"], []).append(thread["tid"])
+    for lock in line["locks"]:
+        if lock["waiters"] != waiting.pop(lock["address"], []):
+            yield f"the waiters of {lock['address']} are not those that wait for it"
+        if not lock["waiters"] and lock["proof"] == "waiter":
+            yield f"nobody waits for {lock['address']}, which is known by its waiters"
+    if waiting:
+        yield f"threads wait for locks that are not there: {waiting}"
+    tids = [thread["tid"] for thread in line["threads"]]
+    for tid in [tid for cycle in line["cycles"] for tid in cycle]:
+        if tid not in tids:
+            yield f"{tid} of a cycle is no thread"
+    if not line["message"].startswith(f"{line['process']['comm']}[{line['process']['pid']}]: "):
+        yield "the message does not begin with the process"
+
+
+INSPECT = InspectContract()
+
+
+def check_line(contract, line, where, findings):
     """Returns the alert, or None where the line is no alert at all."""
     try:
         alert = parse(line)
@@ -120,14 +231,8 @@ def check_line(validator, line, where, findings):
         findings.add(where, f"no JSON: {error}")
         return None
     inspected = isinstance(alert, dict) and alert.get("schema") == "deadhold.inspect/1"
-    if inspected:
-        validator = INSPECT
-    errors = list(validator.iter_errors(alert))
-    for error in errors:
-        findings.add(where, f"{error.json_path}: {error.message}")
-    if not errors:
-        for wrong in check_inspect_sense(alert) if inspected else check_sense(alert):
-            findings.add(where, wrong)
+    for wrong in (INSPECT if inspected else contract).wrong(alert):
+        findings.add(where, wrong)
     return alert
 
 
@@ -143,7 +248,7 @@ def check_inspect(alerts, findings):
     check_details(details, "docs/inspect.md: text", findings)
     for name, definition in alerts.schema["$defs"].items():
         own = INSPECT.schema["$defs"].get(name, definition)
-        if own != definition and name not in ("lock", "owner", "thread", "wait"):
+        if own != definition and name not in ("census", "lock", "owner", "thread", "wait"):
             findings.add("docs/inspect.schema.json", f"{name} is not as in alerts.schema.json")
 
 
@@ -168,8 +273,9 @@ def check_text(text, kind, where, findings):
     return match
 
 
-def check_examples(validator, kinds, findings):
+def check_examples(contract, findings):
     """Returns the JSON examples by kind."""
+    kinds = contract.kinds
     texts, alerts = {}, {}
     for found in EXAMPLE.finditer((DOCS / "alerts.md").read_text(encoding="utf-8")):
         kind, form, body = found["kind"], found["form"], found["body"]
@@ -179,7 +285,7 @@ def check_examples(validator, kinds, findings):
         if form == "text":
             texts[kind] = check_text(body, kind, where, findings)
             continue
-        alerts[kind] = check_line(validator, body, where, findings)
+        alerts[kind] = check_line(contract, body, where, findings)
         if alerts[kind] and alerts[kind].get("kind") != kind:
             findings.add(where, f"is of kind {alerts[kind].get('kind')}")
     for kind in kinds:
@@ -272,25 +378,34 @@ def dict_set(holder, key):
     holder[key] = 1
 
 
-def check_mutations(validator, alerts, findings):
+def check_mutations(contract, alerts, findings):
     """A schema that refuses nothing checks nothing. Returns how many mutations were tried."""
     tried = 0
     for kind, alert in alerts.items():
         for what, mutated in mutations(alert):
             tried += 1
-            if validator.is_valid(mutated):
+            if contract.validator.is_valid(mutated):
                 findings.add("docs/alerts.schema.json", f"{kind} {what} is let through")
+            if contract.agrees(mutated):
+                findings.add("docs/alerts.schema.json, compiled", f"{kind} {what} is let through")
+        # What may be absent, and beside what: both must say the same.
+        for path, _ in members(alert):
+            tried += 1
+            mutated = changed(alert, path, lambda holder, key: holder.pop(key))
+            if contract.agrees(mutated) != contract.validator.is_valid(mutated):
+                name = ".".join(map(str, path))
+                findings.add("docs/alerts.schema.json, compiled", f"differs {kind} without {name}")
     return tried
 
 
-def check_recording(validator, name, findings):
+def check_recording(contract, name, findings):
     """Returns how many lines it holds."""
     with sys.stdin if name == "-" else open(name, encoding="utf-8") as recording:
         last = {}
         number = 0
         for number, line in enumerate(recording, 1):
             where = f"{name}:{number}"
-            alert = check_line(validator, line, where, findings)
+            alert = check_line(contract, line, where, findings)
             if not alert or not isinstance(alert.get("seq"), int):
                 continue
             run = alert.get("run")
@@ -302,16 +417,14 @@ def check_recording(validator, name, findings):
 
 def main(recordings):
     findings = Findings()
-    validator = schema_load("alerts.schema.json")
-    kinds = validator.schema["$defs"]["kind"]["enum"]
-
-    check_inspect(validator, findings)
-    alerts = check_examples(validator, kinds, findings)
-    tried = check_mutations(validator, alerts, findings)
-    lines = sum(check_recording(validator, name, findings) for name in recordings)
+    contract = Contract()
+    check_inspect(contract, findings)
+    alerts = check_examples(contract, findings)
+    tried = check_mutations(contract, alerts, findings)
+    lines = sum(check_recording(contract, name, findings) for name in recordings)
 
     print(
-        f"contract.py: {len(alerts)} of {len(kinds)} kinds by example, {tried} mutations,"
+        f"contract.py: {len(alerts)} of {len(contract.kinds)} kinds by example, {tried} mutations,"
         f" {lines} recorded lines: {findings.count} findings"
     )
     return 1 if findings.count else 0

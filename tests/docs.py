@@ -65,8 +65,8 @@ def test_help_and_manual_have_the_same_commands():
 
 
 def test_rungs_of_help_are_explained():
-    for option, rungs in re.findall(r"(--\w+-hook)=RUNG +(.*) \(auto\)", HELP):
-        for rung in re.findall(r"\w+", rungs.replace(" or ", " ")):
+    for option, rungs in re.findall(r"(--\w+-hook)=RUNG\s+([^()]*) \(auto\)", HELP):
+        for rung in re.findall(r"[\w-]+", rungs.replace(" or ", " ")):
             if f".Cm {rung}" not in section("OPTIONS"):
                 yield f"{option} {rung} is not in the manual"
 

@@ -20,7 +20,7 @@
 #define OUTLIVE_NS 1000000000ull
 /* A claim without a taker is forgotten after this. */
 #define CLAIM_NS 10000000000ull
-#define CLAIMS	 16384 /* at a time: some 30 MB */
+#define CLAIMS	16384 /* at a time: some 30 MB */
 
 /* One lock of a case. */
 struct found {
@@ -304,14 +304,26 @@ static int stuck_add(struct orphan_case *c, const struct task_row *row, size_t l
 	return 0;
 }
 
+/*
+ * Does the thread wait for this lock, at this word? Who sleeps in FUTEX_LOCK_PI is handed it by the
+ * kernel, a moment after the hook at the owner's exit: seen in between it looks stuck, and is not.
+ */
+static bool found_waited_for(const struct found *found, uint64_t word, const struct task_row *row)
+{
+	uint32_t cmd = row->op & FUTEX_OP_MASK;
+
+	if (!found->state.robust && (cmd == FUTEX_OP_LOCK_PI || cmd == FUTEX_OP_LOCK_PI2))
+		return false;
+	return !found->dropped && detect_waits_for(row, word, found->state.layout);
+}
+
 static void stuck_row(void *context, const struct task_row *row)
 {
 	struct orphan_case *c = context;
 	size_t i;
 
 	for (i = 0; i < c->n_found; i++) {
-		if (!c->found[i].dropped &&
-		    detect_waits_for(row, c->found[i].word, c->found[i].state.layout)) {
+		if (found_waited_for(&c->found[i], c->found[i].word, row)) {
 			stuck_add(c, row, i);
 			return;
 		}
@@ -347,17 +359,15 @@ static void neighbour_row(void *context, const struct task_row *row)
 static struct found *neighbour_lock(struct orphan_case *c, const struct look_mapping *mapping,
 				    const struct task_row *row)
 {
-	uint64_t lock;
 	size_t i;
 
 	for (i = 0; i < c->n_found && mapping->known && mapping->shared; i++) {
 		const struct shared_place *place = &c->found[i].place.shared;
-		uint32_t layout = c->found[i].state.layout;
+		uint64_t word = mapping->start + place->offset - mapping->offset +
+				lock_word_offset(c->found[i].state.layout);
 
-		lock = mapping->start + place->offset - mapping->offset;
-		if (!c->found[i].dropped && place->inode && place->inode == mapping->inode &&
-		    place->device == mapping->device &&
-		    detect_waits_for(row, lock + lock_word_offset(layout), layout))
+		if (place->inode && place->inode == mapping->inode &&
+		    place->device == mapping->device && found_waited_for(&c->found[i], word, row))
 			return &c->found[i];
 	}
 	return NULL;
@@ -438,17 +448,6 @@ static struct orphan *found_orphan(struct orphan_case *c, const struct found *fo
 }
 
 /*
- * Who sleeps in FUTEX_LOCK_PI is handed the lock by the kernel, a moment after the hook at the owner's
- * exit: seen in between it looks stuck, and is not.
- */
-static bool stuck_for_a_moment(const struct stuck_row *stuck, const struct orphan *orphan)
-{
-	uint32_t cmd = stuck->row.op & FUTEX_OP_MASK;
-
-	return !orphan->lock.robust && (cmd == FUTEX_OP_LOCK_PI || cmd == FUTEX_OP_LOCK_PI2);
-}
-
-/*
  * A thread that is stuck on what was found by its shape proves it to be a lock. What was suspected
  * before, and is proven now, is reported anew.
  */
@@ -495,8 +494,7 @@ static void waits_say(struct orphan_case *c)
 		struct lock_info lock;
 		struct alert alert = { .kind = ALERT_ORPHAN_WAIT, .n_locks = 1, .locks = &lock };
 
-		if (!orphan || !stuck_sayable(&c->stuck[i]) ||
-		    stuck_for_a_moment(&c->stuck[i], orphan) || !model_waiter_new(orphan, &waiter))
+		if (!orphan || !stuck_sayable(&c->stuck[i]) || !model_waiter_new(orphan, &waiter))
 			continue;
 		orphan_raise(orphan);
 		lock = orphan->lock;
@@ -838,21 +836,42 @@ void cases_records_lost(struct cases *cases)
 	hooks_dead_each(cases->agent->hooks, dead_adopt, cases);
 }
 
+static struct claim *claim_find(const struct cases *cases, const struct shared_place *shared,
+				uint32_t owner)
+{
+	struct claim *claim;
+
+	DL_FOREACH(cases->claims, claim)
+	{
+		if (claim->shared.device == shared->device &&
+		    claim->shared.inode == shared->inode &&
+		    claim->shared.offset == shared->offset && claim->state.owner == owner)
+			return claim;
+	}
+	return NULL;
+}
+
 /* The process ends with it: its shared locks are claims until somebody is seen to outlive it. */
 static void claim_add(struct cases *cases, const struct ev_exit *ev, const struct ev_held *held,
 		      const struct exit_info *exit)
 {
 	struct agent *agent = cases->agent;
-	struct claim *claim = NULL;
+	struct shared_place shared = held->place;
+	struct claim *claim;
 
+	shared.offset -= lock_word_offset(held->lock.layout);
+	/* The same lock twice (robust list and candidate) counts once. */
+	claim = claim_find(cases, &shared, held->lock.owner);
+	if (claim && proc_equal(&claim->proc, &held->proc))
+		return;
+	claim = NULL;
 	if (cases->n_claims < CLAIMS)
 		claim = calloc(1, sizeof(*claim));
 	if (!claim) {
 		agent->unsaid.no_memory++;
 		return;
 	}
-	claim->shared = held->place;
-	claim->shared.offset -= lock_word_offset(held->lock.layout);
+	claim->shared = shared;
 	claim->state = held->lock;
 	claim->proof = held->from == HELD_ROBUST_LIST ? PROOF_ROBUST_LIST : PROOF_OWNER_WORD;
 	claim->proc = held->proc;
@@ -964,21 +983,6 @@ void cases_wait(struct cases *cases, const struct ev_wait_dead *ev)
 	overtaken->ev = *ev;
 	overtaken->due_ns = ev->head.time_ns + EXIT_GRACE_NS;
 	DL_APPEND(cases->overtaken, overtaken);
-}
-
-static struct claim *claim_find(const struct cases *cases, const struct shared_place *shared,
-				uint32_t owner)
-{
-	struct claim *claim;
-
-	DL_FOREACH(cases->claims, claim)
-	{
-		if (claim->shared.device == shared->device &&
-		    claim->shared.inode == shared->inode &&
-		    claim->shared.offset == shared->offset && claim->state.owner == owner)
-			return claim;
-	}
-	return NULL;
 }
 
 bool cases_claimed(const struct cases *cases, const struct shared_place *shared, uint32_t owner)

@@ -14,7 +14,7 @@ static void rung_print(const struct rung_state *state, bool taken)
 {
 	const char *how = state->error ? "no" : taken ? "yes, used" : "yes";
 
-	printf("  %-12s %-11s %-10s %s\n", hook_family_name(state->rung->family), state->rung->name,
+	printf("  %-12s %-13s %-10s %s\n", hook_family_name(state->rung->family), state->rung->name,
 	       how, state->rung->where);
 	if (state->error)
 		printf("      %s\n", state->why);
@@ -64,7 +64,7 @@ static int check_text(const struct options *options, const char *kernel)
 	bool works;
 
 	printf("deadhold %s on Linux %s\n\n", DEADHOLD_VERSION, kernel);
-	printf("  %-12s %-11s %-10s %s\n", "hook", "rung", "works", "where");
+	printf("  %-12s %-13s %-10s %s\n", "hook", "rung", "works", "where");
 	works = rungs_try(options, NULL);
 	printf("\n%s\n", works ? "deadhold watch runs here." : "deadhold watch can't run here.");
 	return works ? 0 : 1;

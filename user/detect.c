@@ -67,7 +67,7 @@ void detect_exit(struct exit_info *out, const struct ev_exit *exit)
 		.signal = exit->exit_code & 0x7f,
 		.time_ns = exit->head.time_ns,
 	};
-	if (!out->signal) {
+	if (!out->signal && !(exit->flags & EXIT_NO_CODE)) {
 		out->has_code = true;
 		out->code = exit->exit_code >> 8 & 0xff;
 	}

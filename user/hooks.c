@@ -38,7 +38,7 @@ static const struct rung ladder[] = {
 	  .where = "fentry/futex_exit_release",
 	  .needs = "BPF trampolines, and futex_exit_release out of line" },
 	{ .family = HOOK_EXIT,
-	  .name = "fentry",
+	  .name = "fentry-early",
 	  .programs = { "exit_fentry_signals" },
 	  .where = "fentry/exit_signals",
 	  .needs = "BPF trampolines" },
@@ -209,7 +209,7 @@ static bool family_wanted(enum hook_family family, const struct options *options
 static bool rung_allowed(const struct rung *rung, const struct options *options)
 {
 	static const char *const futex[] = { NULL, "switch", "tracepoint" };
-	static const char *const exits[] = { NULL, "tracepoint", "fentry", "late" };
+	static const char *const exits[] = { NULL, "tracepoint", "fentry", "fentry-early", "late" };
 	const char *forced = NULL;
 
 	if (rung->family == HOOK_FUTEX)

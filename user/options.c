@@ -89,7 +89,8 @@ static const struct argp_option argp_options[] = {
 
 	{ 0, 0, 0, 0, "How:", 4 },
 	{ "futex-hook", KEY_FUTEX_HOOK, "RUNG", 0, "auto, switch or tracepoint (auto)", 0 },
-	{ "exit-hook", KEY_EXIT_HOOK, "RUNG", 0, "auto, tracepoint, fentry or late (auto)", 0 },
+	{ "exit-hook", KEY_EXIT_HOOK, "RUNG", 0,
+	  "auto, tracepoint, fentry, fentry-early or late (auto)", 0 },
 	{ "census", KEY_CENSUS, "MODE", 0,
 	  "search memory for the locks of dead threads: off, auto, or all of it (auto; all with -p or "
 	  "-c)",
@@ -284,7 +285,8 @@ static int set_choice(unsigned int *choice, int key, const char *arg, const char
 static const char *const output_words[] = { "text", "json", "dot", NULL };
 static const char *const futex_words[] = { "auto", "switch", "tracepoint", NULL };
 static const char *const census_words[] = { "off", "auto", "all", NULL };
-static const char *const exit_words[] = { "auto", "tracepoint", "fentry", "late", NULL };
+static const char *const exit_words[] = { "auto",	  "tracepoint", "fentry",
+					  "fentry-early", "late",	NULL };
 
 /* --- options --- */
 

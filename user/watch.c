@@ -488,6 +488,10 @@ static int loop_settle(struct watch *w)
 		return error;
 	cases_run_due(w->agent.cases, true);
 	signals_flush(w->agent.signals, true);
+	/* Whoever reads is behind: the last lines, which say how much was lost, must find room. */
+	error = output_drain(w->agent.stream.output, DRAIN_MS);
+	if (error && error != -ETIMEDOUT)
+		return w->agent.stream.error = error;
 	noise_say(w, host_now());
 	loss_say(w);
 	summary_say(w);

@@ -1,24 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """`deadhold inspect` from outside: its result, held against the schema, and its text."""
 
-import functools
 import json
 import subprocess
 
-import jsonschema
 import pytest
 
-from deadhold import AGENT, ANY, ROOT, TIMEOUT, address, difference
+from deadhold import AGENT, ANY, TIMEOUT, address, contract, difference
 
 FOUND, FAILED = 1, 2
 FINDINGS = ("orphaned-lock", "deadlock")
-
-
-@functools.cache
-def schema_validator():
-    schema = json.loads((ROOT / "docs" / "inspect.schema.json").read_text())
-    jsonschema.Draft202012Validator.check_schema(schema)
-    return jsonschema.Draft202012Validator(schema)
 
 
 def run(*words, **settings):
@@ -37,23 +28,9 @@ def lines(*words, **settings):
     done = run("--json", *words, **settings)
     found = [json.loads(line) for line in done.stdout.decode().splitlines()]
     for line in found:
-        error = jsonschema.exceptions.best_match(schema_validator().iter_errors(line))
-        assert not error, f"not by the schema, at {error.json_path}: {error.message}\n{line}"
-        check_sense(line)
+        wrong = list(contract.INSPECT.wrong(line))
+        assert not wrong, f"{wrong}\n{line}"
     return found, done
-
-
-def check_sense(line):
-    """What a schema cannot say."""
-    waiting = {}
-    for thread in line["threads"]:
-        if "lock" in thread.get("wait", {}):
-            waiting.setdefault(thread["wait"]["lock"], []).append(thread["tid"])
-    for lock in line["locks"]:
-        assert lock["waiters"] == waiting.pop(lock["address"], []), line
-        assert lock["waiters"] or lock["proof"] in ("shape", "owner-died"), line
-    assert not waiting, line
-    assert line["message"].startswith(f"{line['process']['comm']}[{line['process']['pid']}]: ")
 
 
 def inspect(pid, *options, expected=None, status=None, **settings):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What the signal tests share: actors (sig_actor.c), and what an alert must say of them."""
 
+import collections
 import errno
 import os
 import pathlib
@@ -11,7 +12,19 @@ import subprocess
 
 import pytest
 
-from deadhold import ABSENT, AGENT, ANY, OPTIONS, TIMEOUT, Lines, between, one_of
+from deadhold import (
+    ABSENT,
+    AGENT,
+    ANY,
+    OPTIONS,
+    TIMEOUT,
+    Lines,
+    between,
+    check_alert,
+    check_order,
+    contract,
+    one_of,
+)
 
 SIGINT, SIGABRT, SIGKILL, SIGUSR1, SIGSEGV, SIGUSR2 = 2, 6, 9, 10, 11, 12
 SIGPIPE, SIGALRM, SIGTERM, SIGCHLD, SIGSTOP, SIGURG = 13, 14, 15, 17, 19, 23
@@ -211,19 +224,12 @@ def noise_counts(alerts):
     return counts
 
 
-# Where a signal can be lost; the other places of `loss` count other things, of the whole host.
-SIGNAL_PLACES = ("signals", "recursion", "output")
-
-
-def lost_signals(alerts):
-    """How many signals can have been lost, by the `loss` lines."""
-    return sum(
-        count
-        for a in alerts
-        if a["kind"] == "loss"
-        for where, count in a["where"].items()
-        if where in SIGNAL_PLACES
-    )
+def losses_of(alerts):
+    """Place → how many were lost there, by the `loss` lines."""
+    losses = collections.Counter()
+    for a in alerts:
+        losses.update(a["where"] if a["kind"] == "loss" else {})
+    return losses
 
 
 def noise_of(alerts, *pids):
@@ -235,13 +241,29 @@ def noise_of(alerts, *pids):
     return counts
 
 
+def check_lines(lines, context=lambda: "", first=1):
+    """Holds lines against the contract: the JSON of one run, from its alert number `first` on."""
+    alerts = []
+    for number, line in enumerate(lines, first):
+        if not line.endswith(b"\n"):
+            raise AssertionError(f"the last line is cut off: {line}{context()}")
+        alerts.append(contract.parse(line.decode()))
+        check_order(alerts[-1], number, alerts[0])
+        check_alert(alerts[-1], context)
+    return alerts
+
+
 class RawAgent:
     """A running deadhold of which nothing is assumed: not that it starts, nor that it writes JSON.
+    Where it writes alerts in JSON, each line is held against the contract when it has ended.
 
     `prefix` is a command that runs it (unshare, setpriv); `out` is where its stdout goes."""
 
     def __init__(self, *words, prefix=(), out=subprocess.PIPE, options=OPTIONS, program=AGENT):
         self.command = [*map(str, prefix), str(program), *options, *map(str, words)]
+        words = list(map(str, words))
+        json_asked = any(word in ("--json", "json", "-ojson", "--output=json") for word in words)
+        self.says_alerts = json_asked and "check" not in words
         self.lines = []  # of stdout: bytes, newline included
         self.errors = []  # of stderr, likewise
         self.process = subprocess.Popen(
@@ -285,7 +307,16 @@ class RawAgent:
             lines.thread.join(timeout)
             if lines.thread.is_alive():
                 raise AssertionError(f"it left a process on its output{self.said()}")
+        self.check()
         return status
+
+    def check(self):
+        """Fails if a line was no alert by the contract. What it was just writing when it was killed
+        may be cut off."""
+        lines = self.lines if self.says_alerts else []
+        if lines and self.process.returncode == -SIGKILL and not lines[-1].endswith(b"\n"):
+            lines = lines[:-1]
+        check_lines(lines, self.said)
 
     def stop(self, how=SIGINT, status=0):
         self.process.send_signal(how)
@@ -298,6 +329,7 @@ class RawAgent:
             self.process.wait()
         for lines in filter(None, (self.out, self.err)):
             lines.thread.join(TIMEOUT)
+        self.check()
 
     def __enter__(self):
         return self

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The lock workload, step by step (lock_steps.c), and what the agent is expected to say of it."""
 
+import contextlib
+import ctypes
+import os
+import pathlib
+import signal
 import time
 
 from deadhold import (
@@ -15,6 +20,7 @@ from deadhold import (
     one_of,
     optional,
 )
+from signals import boot_id, start_ticks
 
 
 class Steps(Workload):
@@ -27,9 +33,18 @@ class Steps(Workload):
     """
 
     def start(self):
+        self.process_ids = {}
         super().start()
         self.first = self.event("started")
         return self
+
+    def event(self, name, **members):
+        """As Workload.event(); with the id of the process, which is read while it lives."""
+        event = super().event(name, **members)
+        pid = event["pid"]
+        if pid not in self.process_ids:
+            self.process_ids[pid] = f"{boot_id()}:{pid}:{start_ticks(pid)}"
+        return {**event, "process_id": self.process_ids[pid]}
 
     def do(self, step, outcome="done", result=0):
         self.go(step)
@@ -61,6 +76,51 @@ class Steps(Workload):
             assert time.monotonic() < until, f"not so: {what}; the words are {words}{self.said()}"
 
 
+# --- Threads that do not run for a while. -------------------------------------------------------
+
+PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+WALL = 0x40000000  # waitpid() for threads, too
+
+
+def ptrace(request, tid):
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
+    libc.ptrace.restype = ctypes.c_long
+    if libc.ptrace(request, tid, None, None):
+        raise OSError(ctypes.get_errno(), f"ptrace({request:#x}, {tid})")
+
+
+@contextlib.contextmanager
+def held_back(tid):
+    """One thread does not run: not even if what it waits for comes. It waits no longer, but asks
+    again when it may."""
+    ptrace(PTRACE_SEIZE, tid)
+    try:
+        ptrace(PTRACE_INTERRUPT, tid)
+        os.waitpid(tid, WALL)
+        yield
+    finally:
+        ptrace(PTRACE_DETACH, tid)
+
+
+@contextlib.contextmanager
+def held_back_process(pid):
+    """The same of a whole process, by SIGSTOP."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until = time.monotonic() + TIMEOUT
+        while any(state != "T" for state in thread_states(pid)):
+            assert time.monotonic() < until, f"process {pid} does not stop"
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+def thread_states(pid):
+    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"):
+        yield path.read_text(errors="replace").rpartition(")")[2].split()[0]
+
+
 # --- What is expected of an alert, from the events of a workload. --------------------------------
 
 WAIT = {"op": "FUTEX_WAIT", "timeout_ns": ABSENT}
@@ -71,7 +131,7 @@ def actor(event):
 
 
 def process(event):
-    return {"pid": event["pid"], "id": ANY}
+    return {"pid": event["pid"], "id": event["process_id"]}
 
 
 def thread(event):
@@ -84,9 +144,11 @@ def thread(event):
 
 def lock(event, owner=None, **members):
     """The lock of an event; held by the thread of the event `owner`. A default mutex of glibc but
-    for what `members` say."""
+    for what `members` say. The id of a shared one must be given, if it is known."""
+    at = address(event["lock"])
     return {
-        "address": address(event["lock"]),
+        "id": ANY if members.get("shared") else f"{event['process_id']}:{at}",
+        "address": at,
         "type": "mutex",
         "kind": "normal",
         "libc": "glibc",
@@ -103,6 +165,26 @@ def waiter(event, **wait):
     return {"thread": thread(event), "wait": {**WAIT, **wait}}
 
 
+# With which code or by which signal the workload's threads end: the exit hook sees it on every rung.
+EXITS = {
+    "return": {"code": 0, "signal": ABSENT},
+    "cancel": {"code": 0, "signal": ABSENT},
+    "raw-exit": {"code": 7, "signal": ABSENT},
+    "seccomp": {"code": ABSENT, "signal": "SIGSYS"},
+    "process-exit": {"code": 0, "signal": ABSENT},
+    "process-killed": {"code": ABSENT, "signal": "SIGKILL"},
+    "seen to end": {"code": ABSENT, "signal": ABSENT},
+    # Nobody saw it.
+    "fork": {"code": ABSENT, "signal": ABSENT, "time": ABSENT},
+    "unknown": {"code": ABSENT, "signal": ABSENT, "time": ABSENT},
+}
+
+
+def exit_of(reason):
+    """The `exit` object, by its reason or by what Agent.reason() gives."""
+    return {"time": ANY, **EXITS[getattr(reason, "seen", reason)], "reason": reason}
+
+
 def _is_event(owner):
     return isinstance(owner, dict) and "event" in owner
 
@@ -117,7 +199,7 @@ def orphaned(owner, locks, reason, waiters, **members):
         "orphan_id": ANY,
         "process": process(owner),
         "thread": thread(owner),
-        "exit": reason if isinstance(reason, dict) else {"reason": reason, "time": ANY},
+        "exit": exit_of(reason),
         "locks": any_order(locks) if len(locks) > 1 else locks,
         "waiters": waiters,
         **members,
@@ -127,7 +209,7 @@ def orphaned(owner, locks, reason, waiters, **members):
 def stuck(event, held, owner, reason, wait=None, **members):
     """orphan-wait: the thread of `event` waits for the lock `held`, whose owner died. The owner is
     an event, or what is expected to be said of the dead thread."""
-    dead = {"exit": {"reason": reason}}
+    dead = {"exit": exit_of(reason)}
     if _is_event(owner) and owner["pid"] != event["pid"]:
         dead["process"] = process(owner)
     dead["thread"] = thread(owner) if _is_event(owner) else owner
@@ -172,7 +254,10 @@ __all__ = [
     "address",
     "any_order",
     "cleared",
+    "exit_of",
     "expect_orphans",
+    "held_back",
+    "held_back_process",
     "lock",
     "one_of",
     "optional",

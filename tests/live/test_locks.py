@@ -7,10 +7,11 @@ import pathlib
 import re
 import signal
 import struct
+import time
 
 import pytest
 
-from deadhold import between, matching
+from deadhold import between, expect_nothing_about_locks, matching
 from signals import RawAgent
 from steps import (
     ABSENT,
@@ -19,6 +20,8 @@ from steps import (
     any_order,
     cleared,
     expect_orphans,
+    held_back,
+    held_back_process,
     lock,
     one_of,
     optional,
@@ -234,7 +237,7 @@ def test_stdio_waiter_after(agent, start_steps):
         agent,
         w,
         [
-            orphaned(owner, [held], {"reason": "unknown"}, [waiter(b)], thread=ABSENT),
+            orphaned(owner, [held], "unknown", [waiter(b)], thread=ABSENT),
             stuck(b, held, ABSENT, "unknown"),
         ],
     )
@@ -267,23 +270,8 @@ def robust_proof(agent):
     return "owner-word" if agent.rung("exit") == "late" else "robust-list"
 
 
-# (6)
-@pytest.mark.parametrize("kind", ["robust", "robust-recursive", "robust-pi"])
-def test_robust_with_waiter(agent, start_steps, kind):
-    w = start_steps(kind)
-    owner = w.do("owner lock A")
-    b = w.blocks("waiter lock A")
-    w.dies("owner return")
-    w.then("waiter lock A", 130)  # EOWNERDEAD; it made the lock consistent
-    if agent.rung("exit") == "late":
-        # By the time that anybody looks, the lock may have been recovered already.
-        agent.wait_sweeps(2)
-        agent.stop()
-        if not agent.alerts_of(owner["pid"]):
-            return
-    else:
-        agent.wait_for(kind="orphan-cleared", pid=owner["pid"])
-    held = lock(
+def robust_lock(agent, kind, owner):
+    return lock(
         owner,
         type=one_of("robust-mutex", "pi-mutex") if "pi" in kind else "robust-mutex",
         kind="recursive" if "recursive" in kind else "normal",
@@ -291,14 +279,54 @@ def test_robust_with_waiter(agent, start_steps, kind):
         robust=True,
         proof=robust_proof(agent),
     )
+
+
+ROBUST_KINDS = ["robust", "robust-recursive", "robust-pi"]
+
+
+# (6)
+@pytest.mark.parametrize("kind", ROBUST_KINDS)
+def test_robust_with_waiter(agent, start_steps, kind):
+    """The waiter is woken by the owner's death, and may recover the lock before anybody looks."""
+    if agent.rung("exit") == "late":
+        pytest.skip("the latest exit hook's finding is read later than the waiter recovers it")
+    w = start_steps(kind)
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner return")
+    w.then("waiter lock A", 130)  # EOWNERDEAD; it made the lock consistent
+    agent.wait_for(kind="orphan-cleared", pid=owner["pid"])
+    held = robust_lock(agent, kind, owner)
     reason = agent.reason("return")
     expect_orphans(
         agent,
         w,
         [
-            # The waiter is woken at once: it may or may not have been seen waiting.
+            # So up to timing is whether it is seen waiting, and nothing else.
             orphaned(owner, [held], reason, one_of([], [waiter(b, op=ANY)]), severity="warning"),
             optional(stuck(b, held, owner, reason, {"op": ANY}, severity="warning")),
+            cleared({"address": address(owner["lock"])}, "recovered"),
+        ],
+    )
+
+
+@pytest.mark.parametrize("kind", ROBUST_KINDS)
+def test_robust_with_waiter_held_back(agent, start_steps, kind):
+    """The same with a waiter that can't recover it yet: all is certain, on every rung."""
+    w = start_steps(kind)
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    with held_back(b["tid"]):
+        w.dies("owner return")
+        agent.wait_for(kind="lock-orphaned", pid=owner["pid"])
+    w.then("waiter lock A", 130)
+    agent.wait_for(kind="orphan-cleared", pid=owner["pid"])
+    held = robust_lock(agent, kind, owner)
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], agent.reason("return"), [], severity="warning"),
             cleared({"address": address(owner["lock"])}, "recovered"),
         ],
     )
@@ -326,9 +354,12 @@ def test_robust_without_waiter(agent, start_steps):
 
 # (7)
 def test_pi_waiter_before(agent, start_steps):
+    """The kernel hands the lock to the waiter, which is never stuck; libc does not expect that, and
+    aborts the process. Up to timing is only whether the agent reads the memory before that: so the
+    lock's mapping may be known or not."""
     w = start_steps("pi")
     owner = w.do("owner lock A")
-    b = w.blocks("waiter lock A")
+    w.blocks("waiter lock A")
     w.go("owner return")
     if w.wait() != -signal.SIGABRT:
         pytest.skip("this libc does not abort when it gets a PI mutex whose owner died")
@@ -340,10 +371,8 @@ def test_pi_waiter_before(agent, start_steps):
         agent,
         w,
         [
-            # The waiter gets the lock and aborts the process by that.
-            orphaned(owner, [held], agent.reason("return"), one_of([], [{"thread": thread(b)}]),
-                     severity=ANY),
-            cleared(ANY, "process-exit"),
+            orphaned(owner, [held], agent.reason("return"), [], severity="warning"),
+            cleared({"address": address(owner["lock"])}, "process-exit"),
         ],
     )
 
@@ -455,26 +484,21 @@ def test_cancel_in_cond_wait_waiter_before(agent, start_steps):
 
 # (10) (11)
 @pytest.mark.parametrize(
-    "end, exits",
-    [
-        ("pthread-exit", {"reason": "return"}),
-        ("raw", {"reason": "raw-exit", "code": 7}),
-        ("seccomp", {"reason": "seccomp", "signal": "SIGSYS"}),
-    ],
+    "end, reason", [("pthread-exit", "return"), ("raw", "raw-exit"), ("seccomp", "seccomp")]
 )
-def test_ways_to_end(agent, start_steps, end, exits):
+def test_ways_to_end(agent, start_steps, end, reason):
     w = start_steps("normal")
     owner = w.do("owner lock A")
     b = w.blocks("waiter lock A")
     w.dies(f"owner {end}")
     agent.wait_for(kind="orphan-wait", pid=owner["pid"])
     held = lock(owner)
-    reason = agent.reason(exits["reason"])
+    reason = agent.reason(reason)
     expect_orphans(
         agent,
         w,
         [
-            orphaned(owner, [held], {**exits, "reason": reason}, [waiter(b)]),
+            orphaned(owner, [held], reason, [waiter(b)]),
             stuck(b, held, owner, reason),
         ],
     )
@@ -500,7 +524,7 @@ def expect_unnamed_owner(agent, workloads, b, **members):
         agent,
         workloads,
         [
-            orphaned(b, [held], {"reason": "unknown"}, [waiter(b)], thread=ABSENT),
+            orphaned(b, [held], "unknown", [waiter(b)], thread=ABSENT),
             stuck(b, held, ABSENT, "unknown"),
         ],
     )
@@ -532,13 +556,13 @@ def test_shared_between_processes(agent, start_steps, tmp_path, end, owner_ns, w
     settle_shared(agent)
     if end == "SIGKILL":
         os.kill(owner["pid"], signal.SIGKILL)
-        exits = {"reason": "process-killed", "signal": "SIGKILL"}
+        reason = "process-killed"
     elif end == "exit":
         ours.go("owner exit")
-        exits = {"reason": "process-exit"}
+        reason = "process-exit"
     else:
         ours.dies("owner return")
-        exits = {"reason": agent.reason("return")}
+        reason = agent.reason("return")
     agent.wait_for(kind="orphan-wait", pid=b["pid"])
     if agent.rung("exit") == "late":
         expect_unnamed_owner(agent, [ours, theirs], b, id=shared_id(path, owner))
@@ -548,8 +572,8 @@ def test_shared_between_processes(agent, start_steps, tmp_path, end, owner_ns, w
         agent,
         [ours, theirs],
         [
-            orphaned(owner, [held], exits, [{**waiter(b), "process": process(b)}]),
-            stuck(b, {**held, "address": address(b["lock"])}, owner, exits["reason"]),
+            orphaned(owner, [held], reason, [{**waiter(b), "process": process(b)}]),
+            stuck(b, {**held, "address": address(b["lock"])}, owner, reason),
         ],
     )
 
@@ -606,27 +630,52 @@ def test_shared_anonymous_memory(agent, start_steps):
 
 
 def test_shared_robust(agent, start_steps, tmp_path):
+    """The waiter's process can't recover the lock before a second is over: then it is said."""
+    if agent.rung("exit") == "late":
+        pytest.skip("the latest exit hook sees no robust list, and a stopped process waits for nothing")
+    path = tmp_path / "shared"
+    ours = start_steps("init", path, "robust")
+    theirs = start_steps("join", path, "robust")
+    owner = ours.do("owner lock A")
+    b = theirs.blocks("waiter lock A")
+    settle_shared(agent)
+    with held_back_process(theirs.pid):
+        os.kill(owner["pid"], signal.SIGKILL)
+        agent.wait_for(kind="lock-orphaned", pid=owner["pid"])
+    theirs.then("waiter lock A", 130)
+    agent.wait_for(kind="orphan-cleared", pid=owner["pid"])
+    held = lock(
+        owner,
+        type="robust-mutex",
+        robust=True,
+        shared=True,
+        proof="robust-list",
+        id=shared_id(path, owner),
+    )
+    expect_orphans(
+        agent,
+        [ours, theirs],
+        [
+            orphaned(owner, [held], "process-killed", [], severity="warning"),
+            cleared({"id": shared_id(path, owner), "address": ANY}, "recovered"),
+        ],
+    )
+
+
+def test_shared_robust_recovered_at_once(agent, start_steps, tmp_path):
+    """The twin: before that it is nobody's trouble."""
     path = tmp_path / "shared"
     ours = start_steps("init", path, "robust")
     theirs = start_steps("join", path, "robust")
     owner = ours.do("owner lock A")
     theirs.blocks("waiter lock A")
+    began = time.monotonic()
     os.kill(owner["pid"], signal.SIGKILL)
     theirs.then("waiter lock A", 130)
-    # Recovered at once, and so perhaps before the second is over after which it would be said.
+    if time.monotonic() - began > 0.5:
+        pytest.skip("this host was so slow that it may have been said by then")
     agent.wait_sweeps(3)
-    agent.stop()
-    said = agent.alerts_of(*ours.pids, *theirs.pids)
-    if said:
-        held = lock(owner, type="robust-mutex", robust=True, shared=True, proof="robust-list")
-        expect_orphans(
-            agent,
-            [ours, theirs],
-            [
-                orphaned(owner, [held], "process-killed", ANY, severity="warning"),
-                cleared(ANY, "recovered"),
-            ],
-        )
+    expect_nothing_about_locks(agent, [ours, theirs])
 
 
 # (13)
@@ -709,8 +758,39 @@ def test_main_thread_is_the_owner(agent, start_steps, order):
 
 
 # (16): musl's own thread end puts its mark in place of the TID.
+def musl_lock(owner, kind, **members):
+    # At the end of a thread musl leaves the depth as it was.
+    return lock(owner, kind=kind, libc="musl", proof="owner-died",
+                recursion=1 if kind == "recursive" else ABSENT, **members)
+
+
+@pytest.mark.parametrize("kind", ["recursive", "errorcheck"])
+def test_musl_ordinary_end_owner_remembered(agent, start_steps, kind):
+    """The mark names nobody, but somebody waited when the word still named the owner. The waiter is
+    held back: woken, it would look at the mark before the owner has quite ended."""
+    w = start_steps(kind, program="musl_steps")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    with held_back(b["tid"]):
+        w.dies("owner return")
+        agent.wait_for(kind="lock-orphaned", pid=owner["pid"])
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    held = musl_lock(owner, kind)
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [], severity="warning"),
+            stuck(b, held, owner, reason),
+        ],
+    )
+
+
 @pytest.mark.parametrize("kind", ["recursive", "errorcheck"])
 def test_musl_ordinary_end_waiter_before(agent, start_steps, kind):
+    """Left alone, the woken waiter races with the owner, which has marked the lock and has not ended:
+    if it comes first, the orphan is found at a waiter, and nobody remembers the owner."""
     w = start_steps(kind, program="musl_steps")
     owner = w.do("owner lock A")
     b = w.blocks("waiter lock A")
@@ -718,24 +798,23 @@ def test_musl_ordinary_end_waiter_before(agent, start_steps, kind):
     # musl wakes the waiter, which says that it waits when it sleeps again.
     w.shows(lambda words: words[1] == 0xC0000000, "died, and somebody waits")
     agent.wait_for(kind="orphan-wait", pid=owner["pid"])
-    # The mark names nobody: the owner is known because the waiter waited for it before.
-    held = lock(owner, kind=kind, libc="musl", proof="owner-died", owner_tid=ANY, recursion=ANY)
-    if kind != "recursive":
-        held["recursion"] = ABSENT
-    held["owner_tid"] = one_of(owner["ns_tid"], ABSENT)
-    reason = one_of("return", "unknown")
-    expect_orphans(
-        agent,
-        w,
-        [
-            # musl wakes the waiter, which finds the mark and sleeps again: it may be seen awake.
-            one_of(
-                orphaned(owner, [held], reason, [waiter(b)]),
-                orphaned(owner, [held], reason, [], severity="warning"),
-            ),
-            stuck(b, held, owner, reason),
-        ],
-    )
+    held = musl_lock(owner, kind)
+    reason = agent.reason("return")
+    unnamed = {**held, "owner_tid": ABSENT}
+    remembered = [
+        one_of(
+            orphaned(owner, [held], reason, [waiter(b)]),
+            orphaned(owner, [held], reason, [], severity="warning"),  # still awake
+        ),
+        stuck(b, held, owner, reason),
+    ]
+    unremembered = [
+        orphaned(owner, [unnamed], "unknown", [waiter(b)], thread=ABSENT),
+        stuck(b, unnamed, ABSENT, "unknown"),
+    ]
+    agent.stop()
+    first = agent.alerts_of(owner["pid"])[0]
+    expect_orphans(agent, w, remembered if "thread" in first else unremembered)
 
 
 def test_musl_ordinary_end_waiter_after(agent, start_steps):
@@ -745,13 +824,12 @@ def test_musl_ordinary_end_waiter_after(agent, start_steps):
     assert w.show()[1] == 0x40000000
     b = w.blocks("waiter lock A")
     agent.wait_for(kind="orphan-wait", pid=owner["pid"])
-    held = lock(owner, kind="recursive", libc="musl", proof="owner-died", owner_tid=ABSENT,
-                recursion=ANY)
+    held = musl_lock(owner, "recursive", owner_tid=ABSENT)
     expect_orphans(
         agent,
         w,
         [
-            orphaned(owner, [held], {"reason": "unknown"}, [waiter(b)], thread=ABSENT),
+            orphaned(owner, [held], "unknown", [waiter(b)], thread=ABSENT),
             stuck(b, held, ABSENT, "unknown"),
         ],
     )
@@ -876,7 +954,7 @@ def test_orphan_older_than_the_agent(start_agent, start_steps, kind, waiter_is):
         agent,
         w,
         [
-            orphaned(owner, [held], {"reason": "unknown"}, [waiter(b, **wait)],
+            orphaned(owner, [held], "unknown", [waiter(b, **wait)],
                      thread=unseen(owner)),
             stuck(b, held, unseen(owner), "unknown", wait),
         ],
@@ -931,7 +1009,7 @@ def test_many_waiters_older_than_the_agent(start_agent, start_steps, step, wait,
         agent,
         w,
         [
-            orphaned(owner, [held], {"reason": "unknown"}, [waiter(b, **wait) for b in waiters],
+            orphaned(owner, [held], "unknown", [waiter(b, **wait) for b in waiters],
                      thread=unseen(owner), severity=severity),
             any_order([stuck(b, held, unseen(owner), "unknown", wait, severity=severity)
                        for b in waiters]),
@@ -984,7 +1062,7 @@ def test_fork_child_stuck_on_inherited_lock(agent, start_steps):
         agent,
         w,
         [
-            orphaned(b, [held], {"reason": "fork"}, [waiter(b)], thread=ABSENT),
+            orphaned(b, [held], "fork", [waiter(b)], thread=ABSENT),
             stuck(b, held, ABSENT, "fork"),
         ],
     )

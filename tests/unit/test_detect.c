@@ -67,6 +67,7 @@ static void exit_reasons(void **state)
 		{ EXIT_IN_GROUP, 0x80 | 11, END_UNKNOWN, -1,
 		  EXIT_PROCESS_KILLED }, /* dumped core */
 		{ EXIT_IN_EXEC, 9, END_UNKNOWN, -1, EXIT_EXEC },
+		{ EXIT_NO_CODE, 0, END_RAW, SYS_getpid, EXIT_UNKNOWN },
 		{ EXIT_UNREADABLE, 0, END_UNKNOWN, SYS_exit, EXIT_UNKNOWN },
 	};
 	struct exit_info end;
@@ -84,7 +85,8 @@ static void exit_reasons(void **state)
 		assert_int_equal(end.reason, cases[i].reason);
 		assert_int_equal(end.time_ns, 99);
 		assert_int_equal(end.signal, cases[i].exit_code & 0x7f);
-		assert_int_equal(end.has_code, !(cases[i].exit_code & 0x7f));
+		assert_int_equal(end.has_code, !(cases[i].exit_code & 0x7f) &&
+						       !(cases[i].flags & EXIT_NO_CODE));
 		if (end.has_code)
 			assert_int_equal(end.code, cases[i].exit_code >> 8);
 	}

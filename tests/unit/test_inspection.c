@@ -232,8 +232,12 @@ static void orphan_without_waiters(void **state)
 
 	(void)state;
 	thread_add(f, "web", WAIT_CALL, SYS_read);
-	f->locks[lock].found = true;
 	lock_add(f, NOBODY, OWNER_DEAD);
+	for (; lock < 2; lock++) {
+		f->locks[lock].found = true;
+		f->locks[lock].info.proof = PROOF_SHAPE;
+		f->locks[lock].info.evidence = EVIDENCE_FIELDS | EVIDENCE_SYMBOL;
+	}
 	assert_says(
 		f, VERDICT_ORPHAN,
 		"web[4700]: thread 4799 is dead and holds a mutex; nobody waits for it yet; 1 more "

@@ -291,7 +291,7 @@ static void wrong(void **state)
 		{ "-o dot", "--output 'dot' goes with 'inspect' alone: use text or json" },
 		{ "check -o dot", "--output 'dot' goes with 'inspect' alone" },
 		{ "--futex-hook fentry", "use auto, switch or tracepoint" },
-		{ "--exit-hook kprobe", "use auto, tracepoint, fentry or late" },
+		{ "--exit-hook kprobe", "use auto, tracepoint, fentry, fentry-early or late" },
 		{ "-d 0", "bad --duration '0': use a number of seconds" },
 		{ "-d -1", "bad --duration" },
 		{ "-d nan", "bad --duration" },
