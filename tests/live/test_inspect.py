@@ -14,7 +14,18 @@ import time
 
 import pytest
 
-from deadhold import ABSENT, AGENT, ANY, LIVE, TIMEOUT, any_order, difference, matching, one_of
+from deadhold import (
+    ABSENT,
+    AGENT,
+    ANY,
+    LIVE,
+    SCALE,
+    TIMEOUT,
+    any_order,
+    difference,
+    matching,
+    one_of,
+)
 from inspected import (
     FAILED,
     FOUND,
@@ -41,6 +52,8 @@ def stripped(tmp_path_factory):
     made = {}
 
     def strip(name):
+        if not shutil.which("strip"):  # in the VM
+            return name
         if name not in made:
             made[name] = tmp_path_factory.mktemp("stripped") / name
             subprocess.run(["strip", "-o", made[name], LIVE / name], check=True)
@@ -89,7 +102,9 @@ def test_orphan(steps, kind, members):
     for waiter in waiters:
         wait = thread_of(found, waiter)["wait"]
         assert not difference(wait, {"for": "lock", "call": "futex", "forever": True}), wait
-    whom = "a stdio stream's lock whose owner" if kind == "stdio" else f"thread {owner['tid']}, which"
+    whom = f"thread {owner['tid']}, which"
+    if kind == "stdio":
+        whom = "a stdio stream's lock whose owner"
     assert found["message"].endswith(f"2 threads wait for {whom} is dead")
 
 
@@ -137,7 +152,8 @@ def test_orphans_without_waiters(start_steps, stripped, pid_ns):
         assert "is dead and holds a mutex; nobody waits for it yet; 2 more" in found["message"]
     # A probe does not kill for the looks of memory.
     inspect(alive_owner["pid"], "--probe", "0.1", status=0)
-    assert "census" not in inspect(alive_owner["pid"], "--census", "off", expected={"verdict": "ok"})
+    found = inspect(alive_owner["pid"], "--census", "off", expected={"verdict": "ok"})
+    assert "census" not in found
 
 
 def test_robust_without_waiters(steps):
@@ -165,12 +181,8 @@ def test_orphan_chain(steps):
         ),
     )
     assert "3 threads wait for thread" in found["message"], found["message"]
-    assert thread_of(found, main)["wait"] == {
-        "for": "join", "call": "futex", "call_number": ANY, "op": ANY, "futex": ANY,
-        "forever": True, "tid": last["tid"],
-    } or not difference(
-        thread_of(found, main)["wait"], {"for": "join", "tid": last["tid"], "forever": True}
-    )
+    wait = thread_of(found, main)["wait"]
+    assert not difference(wait, {"for": "join", "tid": last["tid"], "forever": True}), wait
 
 
 def test_orphan_with_a_timed_waiter(steps):
@@ -263,12 +275,9 @@ def test_fork(steps):
     owner = w.do("owner lock A")
     child = w.do("child fork")
     waiter = w.blocks("child lock A")
+    left = dead(owner) | {"inherited": True}
     found = inspect(
-        child["pid"],
-        expected=verdict(
-            "orphaned-lock",
-            [lock(waiter, {"state": "dead", "ns_tid": owner["ns_tid"], "inherited": True}, [waiter])],
-        ),
+        child["pid"], expected=verdict("orphaned-lock", [lock(waiter, left, [waiter])])
     )
     assert "that fork copied locked" in found["message"], found["message"]
     inspect(owner["pid"], expected=verdict("ok"))
@@ -281,13 +290,8 @@ def test_fork_parent_thread_gone(steps):
     child = w.do("child fork")
     w.dies("owner return")
     waiter = w.blocks("child lock A")
-    inspect(
-        child["pid"],
-        expected=verdict(
-            "orphaned-lock",
-            [lock(waiter, {"state": "dead", "ns_tid": owner["ns_tid"], "inherited": ABSENT}, [waiter])],
-        ),
-    )
+    left = dead(owner) | {"inherited": ABSENT}
+    inspect(child["pid"], expected=verdict("orphaned-lock", [lock(waiter, left, [waiter])]))
     said = text(child["pid"], status=FOUND)
     assert "which is not in this process" in said.splitlines()[0], said
     assert "or fork copied" in " ".join(said.split()), said
@@ -400,7 +404,7 @@ def test_reader_unknown(steps):
             ],
         ),
     )
-    assert found["unknown"] == [{"what": matching("who holds lock 0x"), "why": ANY}] or found["unknown"]
+    assert not difference(found["unknown"], [{"what": matching("who holds lock 0x"), "why": ANY}])
     assert "an rwlock that 1 reader holds" in found["message"]
 
 
@@ -433,13 +437,8 @@ def test_convoy(steps, kind):
     w = steps(kind)
     owner = w.do("owner lock A")
     waiters = [w.blocks(f"waiter-{i} lock A") for i in range(3)]
-    found = inspect(
-        owner["pid"],
-        expected=verdict(
-            "blocked",
-            [lock(owner, alive(owner), waiters, type=ANY, kind=one_of(ABSENT, "normal"), robust=ANY)],
-        ),
-    )
+    held = lock(owner, alive(owner), waiters, type=ANY, kind=one_of(ABSENT, "normal"), robust=ANY)
+    found = inspect(owner["pid"], expected=verdict("blocked", [held]))
     assert f"3 threads wait for owner[{owner['tid']}], which is in read" in found["message"]
 
 
@@ -514,13 +513,11 @@ def test_busy(start_workload, program, how):
     """Threads that take locks, wait for them and end, all the time: never is more said than that."""
     kinds = ["normal", "recursive", "errorcheck", "robust", "pi", "rwlock"]
     w = start_workload(program, how, 10**9, *kinds)
-    looks = 0
-    while looks < 20:
+    for _ in range(max(3, int(20 * SCALE))):
         found, done = lines(w.process.pid)
         assert done.returncode == 0 and len(found) == 1, done
         assert found[0]["verdict"] in ("ok", "blocked"), found
         assert not any(lock["orphaned"] for lock in found[0]["locks"]), found
-        looks += 1
 
 
 # --- Elsewhere. -----------------------------------------------------------------------------------
@@ -596,9 +593,8 @@ def test_shared_owner_alive(pair):
             [lock(waiter, alive(owner, pid=owner["pid"]), [waiter], shared=True)],
         ),
     )
-    assert f"1 thread waits for owner[{owner['tid']}] of process {owner['pid']}, which is in read" in (
-        found["message"]
-    )
+    whom = f"owner[{owner['tid']}] of process {owner['pid']}"
+    assert found["message"].endswith(f"1 thread waits for {whom}, which is in read")
 
 
 def test_shared_owner_dead(pair):
@@ -650,7 +646,7 @@ def test_kernel_thread():
 
 
 def test_zombie():
-    child = subprocess.Popen(["/bin/true"])
+    child = subprocess.Popen(["true"])
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     said = fails(child.pid)
     child.wait()
@@ -672,7 +668,7 @@ def test_not_permitted(steps, tmp_path):
 
 def test_own_process_without_privilege(tmp_path):
     """One's own process can be looked at by anyone."""
-    child = subprocess.Popen(["/bin/sleep", "600"], preexec_fn=nobody)
+    child = subprocess.Popen(["sleep", "600"], preexec_fn=nobody)
     try:
         found, done = lines(child.pid, preexec_fn=nobody)
         if done.returncode == FAILED and os.path.exists("/proc/sys/kernel/yama/ptrace_scope"):
@@ -720,10 +716,12 @@ def test_ends_meanwhile(steps):
     assert err.decode() == f"deadhold: process {owner['pid']} ended while it was looked at\n"
 
 
-def test_comes_and_goes(start_workload):
+def test_comes_and_goes():
     """Whatever moment it ends at: a result, or one clear line."""
-    for _ in range(20):
-        child = subprocess.Popen([LIVE / "lock_churn"], stdout=subprocess.DEVNULL)
+    for _ in range(max(3, int(20 * SCALE))):
+        child = subprocess.Popen(
+            [LIVE / "lock_churn", "short", str(10**9), "normal"], stdout=subprocess.DEVNULL
+        )
         looker = subprocess.Popen(
             [AGENT, "inspect", "--json", str(child.pid)],
             stdout=subprocess.PIPE,

@@ -254,19 +254,19 @@ static void suspected(void **state)
 
 	(void)state;
 	thread_add(f, "web", WAIT_CALL, SYS_read);
-	f->inspection.census = (struct census_info){ .scanned_bytes = 812345678,
-						     .seconds = 0.4,
-						     .full = true };
+	f->inspection.census =
+		(struct census_info){ .scanned_bytes = 812345678, .seconds = 0.4, .full = true };
 	f->locks[lock].found = f->locks[lock].suspected = true;
 	f->locks[lock].info.proof = PROOF_SHAPE;
 	f->locks[lock].info.evidence = EVIDENCE_FIELDS | EVIDENCE_ALONE;
 	f->locks[lock].info.symbol[0] = '\0';
 	assert_says(f, VERDICT_OK, "web[4700]: its thread waits for no lock");
-	assert_text(f, "OK web[4700]: its thread waits for no lock\n"
-		       "  maybe a lock 0x55d0c2f050e0: normal mutex, /usr/bin/web+0x40e0\n"
-		       "    if it is one, it was held by thread 4799, which has ended\n"
-		       "    nobody waits for it; known by the looks of memory: valid-fields, alone\n"
-		       "  the other threads: 1 is in read\n");
+	assert_text(f,
+		    "OK web[4700]: its thread waits for no lock\n"
+		    "  maybe a lock 0x55d0c2f050e0: normal mutex, /usr/bin/web+0x40e0\n"
+		    "    if it is one, it was held by thread 4799, which has ended\n"
+		    "    nobody waits for it; known by the looks of memory: valid-fields, alone\n"
+		    "  the other threads: 1 is in read\n");
 	f->locks[lock].suspected = false;
 	inspection_judge(&f->inspection);
 	assert_int_equal(f->inspection.verdict, VERDICT_ORPHAN);
