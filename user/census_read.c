@@ -333,7 +333,8 @@ static int slice_attempt(struct slice *slice)
 		err = slice_walk(slice);
 	if (!err)
 		err = slice->answer->error;
-	if (!err || err == -ESRCH) /* ESRCH: the thread through which was read is gone */
+	/* ESRCH: the thread through which was read is gone, unless there was none to begin with. */
+	if (slice->task.thread >= 0 && (!err || err == -ESRCH))
 		err = task_check(&slice->task) ?: err;
 	resident_close(&slice->resident);
 	task_close(&slice->task);

@@ -252,8 +252,8 @@ static void say_failure(const struct inspect *inspect, int32_t pid, int error)
 		fprintf(stderr, "deadhold: could not look at process %d: the reader died\n", pid);
 		break;
 	default:
-		fprintf(stderr, "deadhold: could not look at process %d: %s\n", pid,
-			strerror(-error));
+		fprintf(stderr, "deadhold: could not look at process %d: reading %s: %s\n", pid,
+			survey_step_name(page->step), strerror(-error));
 	}
 }
 
