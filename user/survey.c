@@ -253,7 +253,8 @@ static int survey_do(struct survey *survey)
 	if (!err)
 		futexes_unclear(survey);
 	survey->out->time_ns = host_now() + host_realtime_offset();
-	if (!err && task_check(&survey->task) == -ESRCH)
+	/* Whatever went wrong, if it has ended, that is why. */
+	if (survey->task.process >= 0 && task_check(&survey->task) == -ESRCH)
 		err = -ESRCH;
 	return err;
 }
