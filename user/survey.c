@@ -8,24 +8,14 @@
 
 #include <elf.h>
 #include <errno.h>
-#include <poll.h>
-#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
-#include <time.h>
+#include <unistd.h>
 
-#include "detect.h"
 #include "host.h"
-#include "libc.h"
 #include "look.h"
 #include "symbol.h"
-#include "task.h"
-#include "roster.h"
-
-#define NS_PER_S      1000000000ll
-#define APART_S	      0.1
-#define PAUSE_STEP_MS 100
+#include "words.h"
 
 /* ---- saying what it does ---- */
 
