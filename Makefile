@@ -153,12 +153,12 @@ $(BUILD)/live/lock_data.so: tests/live/lib/lock_data.c | $(BUILD)/live
 
 bench:
 	tools/packages build
-	$(MAKE) all $(BUILD)/bench/bench $(BUILD)/bench/bpf
+	$(MAKE) all $(BUILD)/bench/bench $(BUILD)/bench/bpf $(BUILD)/bench/census
 	tools/as-root tests/bench/run
 
 bench-long:
 	tools/packages build
-	$(MAKE) all $(BUILD)/bench/bench $(BUILD)/bench/bpf
+	$(MAKE) all $(BUILD)/bench/bench $(BUILD)/bench/bpf $(BUILD)/bench/census
 	tools/as-root tests/bench/run --long
 
 $(BUILD)/bench/bpf: tests/bench/bpf.c | $(BUILD)/bench

@@ -355,7 +355,7 @@ def mutations(alert):
     for path, value in members(alert):
         name = ".".join(map(str, path))
         for wrong in (None, [], "", {"x": 1}, 1.5):
-            if path[-1] in ("interval_s", "run_time_s") and wrong == 1.5:
+            if path[-1] in ("interval_s", "run_time_s", "seconds") and wrong == 1.5:
                 continue
             if path[-1] == "waiters" and wrong == []:
                 continue

@@ -20,7 +20,7 @@
 #define OUTLIVE_NS 1000000000ull
 /* A claim without a taker is forgotten after this. */
 #define CLAIM_NS 10000000000ull
-#define CLAIMS	16384 /* at a time: some 30 MB */
+#define CLAIMS	 16384 /* at a time: some 30 MB */
 
 /* One lock of a case. */
 struct found {

@@ -322,13 +322,11 @@ static int slice_walk(struct slice *slice)
 	return err;
 }
 
-static int slice_attempt(struct slice *slice)
+/* Through a process that is open. */
+static int slice_through(struct slice *slice)
 {
-	int err = task_open(&slice->task, slice->ask->tgid, slice->ask->start_ticks);
+	int err = resident_open(&slice->resident, slice->task.thread, true);
 
-	memset(slice->answer, 0, sizeof(*slice->answer));
-	if (!err)
-		err = resident_open(&slice->resident, slice->task.thread, true);
 	if (!err)
 		err = slice_walk(slice);
 	if (!err)
@@ -337,6 +335,16 @@ static int slice_attempt(struct slice *slice)
 	if (slice->task.thread >= 0 && (!err || err == -ESRCH))
 		err = task_check(&slice->task) ?: err;
 	resident_close(&slice->resident);
+	return err;
+}
+
+static int slice_attempt(struct slice *slice)
+{
+	int err = task_open(&slice->task, slice->ask->tgid, slice->ask->start_ticks);
+
+	memset(slice->answer, 0, sizeof(*slice->answer));
+	if (!err)
+		err = slice_through(slice);
 	task_close(&slice->task);
 	return err;
 }

@@ -19,7 +19,7 @@
 #include "census.h"
 
 #define CENSUS_FINDS	   48 /* of one slice */
-#define CENSUS_SLICE_BYTES (16ull << 20)
+#define CENSUS_SLICE_BYTES (32ull << 20)
 
 /* A set of TIDs: bit t % 64 of word[t / 64]. */
 struct tid_set {

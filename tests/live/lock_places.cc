@@ -292,8 +292,8 @@ static unsigned long pages_there()
 	size_t bytes = words.size() * sizeof(words[0]);
 	unsigned long n = 0;
 
-	if (pread(fd, words.data(), bytes, (off_t)(reinterpret_cast<unsigned long>(mapping) / 512)) !=
-	    (ssize_t)bytes)
+	if (pread(fd, words.data(), bytes,
+		  (off_t)(reinterpret_cast<unsigned long>(mapping) / 512)) != (ssize_t)bytes)
 		die("pagemap");
 	close(fd);
 	for (unsigned long word : words)
