@@ -331,8 +331,7 @@ static int slice_through(struct slice *slice)
 		err = slice_walk(slice);
 	if (!err)
 		err = slice->answer->error;
-	/* ESRCH: the thread through which was read is gone, unless there was none to begin with. */
-	if (slice->task.thread >= 0 && (!err || err == -ESRCH))
+	if (!err || err == -ESRCH) /* ESRCH: the thread through which was read is gone */
 		err = task_check(&slice->task) ?: err;
 	resident_close(&slice->resident);
 	return err;
