@@ -213,13 +213,26 @@ static int first_reading(struct survey *survey)
 	return err ?: survey_park_rings(survey);
 }
 
-/* They may be locks of a make that is not known: "ok" would promise too much. */
-static void futexes_unclear(struct survey *survey)
+static size_t futexes_count(const struct inspection *out)
 {
 	size_t n = 0;
 
-	for (size_t i = 0; i < survey->out->n_own; i++)
-		n += survey->out->threads[i].wait.what == WAIT_FUTEX;
+	for (size_t i = 0; i < out->n_own; i++)
+		n += out->threads[i].wait.what == WAIT_FUTEX;
+	return n;
+}
+
+/* Somebody waits for what is, or may be, a lock. */
+static bool needs_second(const struct inspection *out)
+{
+	return out->n_locks || out->verdict != VERDICT_OK || futexes_count(out);
+}
+
+/* They may be locks of a make that is not known: "ok" would promise too much. */
+static void futexes_unclear(struct survey *survey)
+{
+	size_t n = futexes_count(survey->out);
+
 	if (n)
 		inspection_unclear(survey->out, "nothing that is known waits like that",
 				   "for what %zu thread%s wait%s on a futex", n, plural(n),
@@ -236,7 +249,7 @@ static int survey_do(struct survey *survey)
 		err = first_reading(survey);
 	if (!err)
 		err = inspection_judge(survey->out);
-	if (!err && (survey->out->n_locks || survey->out->verdict != VERDICT_OK))
+	if (!err && needs_second(survey->out))
 		err = survey_again(survey);
 	if (!err)
 		timeouts_read(survey);

@@ -54,9 +54,10 @@ static bool thread_settled(const struct thread *first, const struct thread *seco
 	return wait_same(&a, &b);
 }
 
+/* On what something depends that is said. */
 static bool thread_waits(const struct seen_thread *thread)
 {
-	return thread->lock != NOBODY || thread->joins != NOBODY;
+	return thread->lock != NOBODY || thread->joins != NOBODY || thread->wait.what == WAIT_FUTEX;
 }
 
 /* A thread of another process. */
