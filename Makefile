@@ -175,7 +175,7 @@ $(BUILD)/bench/census: tests/bench/census.c $(CENSUS) | $(BUILD)/bench
 
 # --- good order
 
-SOURCES := $(wildcard bpf/*.c bpf/*.h user/*.c user/*.h tests/*/*.c tests/*/*.h tests/*/*.cc)
+SOURCES := $(wildcard bpf/*.c bpf/*.h user/*.c user/*.h tests/*/*.c tests/*/*.h tests/*/*.cc tests/*/*/*.c)
 
 format:
 	clang-format -i $(SOURCES)

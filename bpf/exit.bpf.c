@@ -189,8 +189,7 @@ __weak __noinline int robust_entry(struct thread_end *end, __u64 entry)
 		return 0;
 	if (layout == LAYOUT_PI_FUTEX)
 		lock.robust = 1;
-	if (end->flags & EXIT_DYING &&
-	    !shared_place_find(&search))
+	if (end->flags & EXIT_DYING && !shared_place_find(&search))
 		return 0;
 	held_say(end, word, &lock, &search.place, HELD_ROBUST_LIST);
 	return 0;

@@ -515,8 +515,8 @@ static inline bool lock_shape_glibc_rwlock(const struct lock_words *w)
 {
 	return w->before[0] >> 3 < LOCK_COUNT_LIMIT &&
 	       (w->before[1] & ~FUTEX_WORD_WAITERS) < LOCK_COUNT_LIMIT && w->before[2] <= 3 &&
-	       (w->at[0] | 2) == 3 && !w->at[1] && !w->at[2] && !w->at[5] && !w->at[6] && !w->at[7] &&
-	       !w->at[8] && w->at[9] <= 2;
+	       (w->at[0] | 2) == 3 && !w->at[1] && !w->at[2] && !w->at[5] && !w->at[6] &&
+	       !w->at[7] && !w->at[8] && w->at[9] <= 2;
 }
 
 static inline bool lock_shape_musl(const struct lock_words *w, const struct lock_state *s)

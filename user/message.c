@@ -40,8 +40,8 @@ static void message_lock_suspected(const struct alert *alert, char out[MESSAGE_B
 
 	process_label(&alert->process, process);
 	thread_label(&alert->process, &alert->thread, thread);
-	snprintf(out, MESSAGE_BYTES, "%s %s may have died holding %zu lock%s", process, thread,
-		 alert->n_locks, plural(alert->n_locks));
+	snprintf(out, MESSAGE_BYTES, "%s %s may hold %zu lock%s", process, thread, alert->n_locks,
+		 plural(alert->n_locks));
 }
 
 static void message_orphan_wait(const struct alert *alert, char out[MESSAGE_BYTES])
