@@ -122,7 +122,7 @@ test-vm:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
-		  user/sweep.c user/signals.c,$(wildcard user/*.c))
+		  user/censuses.c user/inspect.c user/sweep.c user/signals.c,$(wildcard user/*.c))
 UNIT_OBJECTS := $(patsubst user/%.c,$(BUILD)/unit/%.o,$(UNIT_MODULES))
 
 .SECONDARY: $(UNIT_OBJECTS)
@@ -144,16 +144,21 @@ $(BUILD)/live/%: tests/live/%.c | $(BUILD)/live
 $(BUILD)/live/%: tests/live/%.cc | $(BUILD)/live
 	$(call Q,CXX   )$(CXX) $(WORKLOAD) -std=c++17 -pthread $< -o $@
 
+$(BUILD)/live/lock_places: $(BUILD)/live/lock_data.so
+
+$(BUILD)/live/lock_data.so: tests/live/lib/lock_data.c | $(BUILD)/live
+	$(call Q,CC    )$(CC) $(WORKLOAD) -std=gnu11 -fPIC -shared $< -o $@
+
 # --- measuring
 
 bench:
 	tools/packages build
-	$(MAKE) all $(BUILD)/bench/bench $(BUILD)/bench/bpf
+	$(MAKE) all $(BUILD)/bench/bench $(BUILD)/bench/bpf $(BUILD)/bench/census
 	tools/as-root tests/bench/run
 
 bench-long:
 	tools/packages build
-	$(MAKE) all $(BUILD)/bench/bench $(BUILD)/bench/bpf
+	$(MAKE) all $(BUILD)/bench/bench $(BUILD)/bench/bpf $(BUILD)/bench/census
 	tools/as-root tests/bench/run --long
 
 $(BUILD)/bench/bpf: tests/bench/bpf.c | $(BUILD)/bench
@@ -162,9 +167,15 @@ $(BUILD)/bench/bpf: tests/bench/bpf.c | $(BUILD)/bench
 $(BUILD)/bench/bench: tests/bench/bench.c | $(BUILD)/bench
 	$(call Q,CC    )$(CC) -O2 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -pthread $< -o $@
 
+# The census's own modules, without sanitizers: it is measured.
+CENSUS := user/census.c user/census_read.c user/resident.c user/task.c user/proc.c
+
+$(BUILD)/bench/census: tests/bench/census.c $(CENSUS) | $(BUILD)/bench
+	$(call Q,CC    )$(CC) $(ALL_CFLAGS) $< $(CENSUS) -o $@
+
 # --- good order
 
-SOURCES := $(wildcard bpf/*.c bpf/*.h user/*.c user/*.h tests/*/*.c tests/*/*.h tests/*/*.cc)
+SOURCES := $(wildcard bpf/*.c bpf/*.h user/*.c user/*.h tests/*/*.c tests/*/*.h tests/*/*.cc tests/*/*/*.c)
 
 format:
 	clang-format -i $(SOURCES)
@@ -181,8 +192,8 @@ lint:
 install: all
 	install -D -m 0755 $(BUILD)/deadhold $(DESTDIR)$(PREFIX)/sbin/deadhold
 	install -D -m 0644 docs/deadhold.8 $(DESTDIR)$(PREFIX)/share/man/man8/deadhold.8
-	install -D -m 0644 docs/alerts.schema.json \
-		$(DESTDIR)$(PREFIX)/share/deadhold/alerts.schema.json
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/deadhold \
+		docs/alerts.schema.json docs/inspect.schema.json
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/deadhold $(DESTDIR)$(PREFIX)/share/man/man8/deadhold.8

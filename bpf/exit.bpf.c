@@ -343,7 +343,9 @@ static __always_inline void exit_say(struct thread_end *end, struct task_struct 
 	ev->pad = 0;
 	ev->clear_child_tid = dead->clear_child_tid;
 	ev->thread_pointer = compat_thread_pointer(task);
-	if (end->any_held)
+	/* After an end that is no ordinary one the census begins at once. */
+	if (end->any_held || libc_end == END_CANCEL || libc_end == END_RAW ||
+	    task->exit_code & 0x7f)
 		event_submit(ev);
 	else
 		event_submit_idly(ev);

@@ -390,4 +390,201 @@ static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct
 	return LAYOUT_NONE;
 }
 
+/*
+ * ---- Memory that nobody pointed at: is it a held lock by its looks alone? ----
+ *
+ * For the census, which has no futex call that tells where a lock is. lock_owner() decides here too;
+ * these functions ask beforehand whether it is worth asking, and afterwards for all that a held lock
+ * has around it besides.
+ */
+
+/* Bytes from the start of the lock object that are looked at. */
+#define LOCK_OBJECT_BYTES	 40
+#define LOCK_OBJECT_BYTES_RWLOCK 52
+
+/* Waiters of one lock, recursions of one thread: more is taken for something else. */
+#define LOCK_COUNT_LIMIT 0x10000u
+/* __spins of an adaptive mutex is a short; glibc's elision counter next to it starts at 3 */
+#define GLIBC_SPINS_LIMIT   0x7fffu
+#define GLIBC_ELISION_LIMIT 0xffu
+/* __owner of a robust mutex that was recovered and not made consistent yet */
+#define GLIBC_OWNER_INCONSISTENT 0x7fffffffu
+
+static inline __u32 lock_bytes(__u32 layout)
+{
+	return layout == LAYOUT_GLIBC_RWLOCK_8 || layout == LAYOUT_GLIBC_RWLOCK_12
+		       ? LOCK_OBJECT_BYTES_RWLOCK
+		       : LOCK_OBJECT_BYTES;
+}
+
+/* Bytes from the start of the lock object to the word that names the owner. */
+static inline __u32 lock_owner_offset(__u32 layout)
+{
+	switch (layout) {
+	case LAYOUT_GLIBC_MUTEX:
+		return 8;
+	case LAYOUT_GLIBC_RWLOCK_8:
+	case LAYOUT_GLIBC_RWLOCK_12:
+		return 24;
+	case LAYOUT_MUSL_MUTEX:
+		return 4;
+	default:
+		return 0;
+	}
+}
+
+/*
+ * A glance at the memory of a lock object, of which one word could name an owner. Returns 0 if it is
+ * worth a lock_owner(): for every held lock, and for next to nothing else. No branch and no comparison,
+ * so that compilers make vector operations of a loop over it.
+ */
+static inline __u32 lock_glance(__u32 layout, const __u32 *lock)
+{
+	switch (layout) {
+	case LAYOUT_GLIBC_MUTEX: /* 1 or 2 in the word; a kind */
+		return (((lock[0] & 0x7ffff) - 1) & ~1u) | lock[4] >> 10;
+	case LAYOUT_GLIBC_ROBUST:
+	case LAYOUT_GLIBC_PI: /* at least one of the two in the kind */
+		return (((lock[4] & (GLIBC_KIND_ROBUST | GLIBC_KIND_PI)) - 16) & ~63u) |
+		       lock[4] >> 10;
+	case LAYOUT_GLIBC_RWLOCK_8:
+	case LAYOUT_GLIBC_RWLOCK_12: /* bit 0 in three words; nothing in the unused ones */
+		return (~(lock[0] & lock[2] & lock[3]) & 1) | lock[4] | lock[5];
+	case LAYOUT_MUSL_MUTEX: /* a type that is not normal; nothing in the unused words */
+		return ((lock[0] - 1) & ~0xffu) | lock[3] | lock[4];
+	default:
+		return 1;
+	}
+}
+
+/* The words of a lock object that lies in `bytes` bytes of memory, for lock_owner(). */
+static inline void lock_words_of(__u32 layout, const __u32 *lock, struct lock_words *w)
+{
+	__u32 word = lock_word_offset(layout) / 4, n = lock_bytes(layout) / 4, i;
+
+	*w = (struct lock_words){ .have_before = word, .have_at = LOCK_WORDS_FROM };
+	for (i = 0; i < LOCK_WORDS_BEFORE; i++)
+		w->before[i] = word + i < LOCK_WORDS_BEFORE ? 0
+							    : lock[word + i - LOCK_WORDS_BEFORE];
+	for (i = 0; i < LOCK_WORDS_FROM; i++)
+		w->at[i] = word + i < n ? lock[word + i] : 0;
+}
+
+static inline bool lock_link_plausible(__u32 low, __u32 high)
+{
+	/* User addresses of both machines; bit 0 is the mark of a PI mutex. */
+	return (high || low >= 4096) && high < 0x10000 && !(low & 6);
+}
+
+/* Robust, PI and priority-protect mutexes of every type count the one time they are held. */
+static inline bool lock_recursion_plausible(__u32 kind, __u32 count)
+{
+	if ((kind & GLIBC_KIND_TYPE) == 1)
+		return count && count < LOCK_COUNT_LIMIT;
+	return count <= !!(kind & (GLIBC_KIND_ROBUST | GLIBC_KIND_PI | GLIBC_KIND_PROTECT));
+}
+
+static inline bool lock_shape_glibc_mutex(const struct lock_words *w, const struct lock_state *s)
+{
+	__u32 spins = w->at[5] & 0xffff, elision = w->at[5] >> 16;
+
+	if (!lock_recursion_plausible(s->kind, w->at[1]))
+		return false;
+	if ((s->kind & GLIBC_KIND_TYPE) == 3)
+		return spins <= GLIBC_SPINS_LIMIT && !elision;
+	return !spins && elision <= (s->kind & GLIBC_KIND_TYPE ? 0 : GLIBC_ELISION_LIMIT);
+}
+
+static inline bool lock_shape_glibc_robust(const struct lock_words *w, const struct lock_state *s)
+{
+	return lock_recursion_plausible(s->kind, w->at[1]) &&
+	       (w->at[2] == s->owner || w->at[2] == GLIBC_OWNER_INCONSISTENT) && w->at[3] &&
+	       w->at[3] <= GLIBC_NUSERS_LIMIT && !w->at[5] &&
+	       lock_link_plausible(w->at[6], w->at[7]) && lock_link_plausible(w->at[8], w->at[9]);
+}
+
+static inline bool lock_shape_glibc_pi(const struct lock_words *w, const struct lock_state *s)
+{
+	return lock_recursion_plausible(s->kind, w->at[1]) && w->at[2] == s->owner && w->at[3] &&
+	       w->at[3] <= GLIBC_NUSERS_LIMIT && !w->at[5] && !w->at[6] && !w->at[7] && !w->at[8] &&
+	       !w->at[9];
+}
+
+/* Through LAYOUT_GLIBC_RWLOCK_12. __flags, the last word, says whom the lock prefers: 0 to 2. */
+static inline bool lock_shape_glibc_rwlock(const struct lock_words *w)
+{
+	return w->before[0] >> 3 < LOCK_COUNT_LIMIT &&
+	       (w->before[1] & ~FUTEX_WORD_WAITERS) < LOCK_COUNT_LIMIT && w->before[2] <= 3 &&
+	       (w->at[0] | 2) == 3 && !w->at[1] && !w->at[2] && !w->at[5] && !w->at[6] &&
+	       !w->at[7] && !w->at[8] && w->at[9] <= 2;
+}
+
+static inline bool lock_shape_musl(const struct lock_words *w, const struct lock_state *s)
+{
+	__u32 count = w->at[4];
+
+	return w->at[1] < LOCK_COUNT_LIMIT && !w->at[2] && !w->at[3] &&
+	       ((s->kind & MUSL_TYPE_KIND) == 1 ? count < LOCK_COUNT_LIMIT : !count) &&
+	       lock_link_plausible(w->at[5], w->at[6]) && lock_link_plausible(w->at[7], w->at[8]) &&
+	       !(w->at[5] & 1) && !(w->at[7] & 1);
+}
+
+/*
+ * Does all of it look like a lock that *s, lock_owner()'s answer to these words, says is held? The
+ * links into a list are only plausible so far: lock_links_agree().
+ */
+static inline bool lock_shape(const struct lock_words *w, const struct lock_state *s)
+{
+	if (!s->held)
+		return false;
+	switch (s->layout) {
+	case LAYOUT_GLIBC_MUTEX:
+		return lock_shape_glibc_mutex(w, s);
+	case LAYOUT_GLIBC_ROBUST:
+		return lock_shape_glibc_robust(w, s);
+	case LAYOUT_GLIBC_PI:
+		return lock_shape_glibc_pi(w, s);
+	case LAYOUT_GLIBC_RWLOCK_12:
+		return lock_shape_glibc_rwlock(w);
+	case LAYOUT_MUSL_MUTEX:
+		return lock_shape_musl(w, s);
+	default:
+		return false;
+	}
+}
+
+/* __nusers of a glibc mutex; 0 where the layout has none. */
+static inline __u32 lock_users(const struct lock_words *w, __u32 layout)
+{
+	return layout == LAYOUT_GLIBC_MUTEX || layout == LAYOUT_GLIBC_ROBUST ||
+			       layout == LAYOUT_GLIBC_PI
+		       ? w->at[3]
+		       : 0;
+}
+
+/*
+ * A held mutex of musl, and a robust one of glibc, is linked into a list that goes through its last
+ * word (the object + 32); the word before an entry is its link back. What stands in these two must
+ * agree: prev, next: the links of the mutex, without glibc's mark in bit 0; at_prev: the 8 bytes at
+ * prev; before_next: at next − 8.
+ *
+ * The list begins and ends at its head, in the thread's descriptor, which has no link back in front of
+ * it in musl. A thread that ended through musl has taken its entries out of the head, one by one.
+ */
+#define LOCK_ENTRY 32
+static inline bool lock_is_linked(__u32 layout)
+{
+	return layout == LAYOUT_MUSL_MUTEX || layout == LAYOUT_GLIBC_ROBUST;
+}
+
+static inline bool lock_links_agree(const struct lock_state *s, __u64 prev, __u64 next,
+				    __u64 at_prev, __u64 before_next)
+{
+	__u64 entry = s->address + LOCK_ENTRY;
+
+	if ((at_prev & ~1ull) == entry || (next != prev && (before_next & ~1ull) == entry))
+		return true;
+	return s->layout == LAYOUT_MUSL_MUTEX && s->owner_died && prev == next;
+}
+
 #endif

@@ -32,6 +32,7 @@ struct agent {
 	struct signals *signals;
 	struct cases *cases;
 	struct sweep *sweep;
+	struct censuses *censuses;
 	struct unsaid unsaid;
 	uint64_t reader_failures; /* no reader could be started */
 	uint64_t dead_forgotten;  /* dead threads that made room for later ones */

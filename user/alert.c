@@ -9,6 +9,7 @@ static const char *const kind_names[ALERT_KINDS] = {
 	[ALERT_LOCK_ORPHANED] = "lock-orphaned",
 	[ALERT_ORPHAN_WAIT] = "orphan-wait",
 	[ALERT_ORPHAN_CLEARED] = "orphan-cleared",
+	[ALERT_LOCK_SUSPECTED] = "lock-suspected",
 	[ALERT_THREAD_SIGNAL] = "thread-signal",
 	[ALERT_TID_KILL] = "tid-kill",
 	[ALERT_NOISE] = "noise",
@@ -35,10 +36,9 @@ static const char *const exit_reason_names[EXIT_REASONS] = {
 };
 
 static const char *const lock_proof_names[PROOF_KINDS] = {
-	[PROOF_WAITER] = "waiter",
-	[PROOF_ROBUST_LIST] = "robust-list",
-	[PROOF_OWNER_WORD] = "owner-word",
-	[PROOF_OWNER_DIED] = "owner-died",
+	[PROOF_WAITER] = "waiter",	   [PROOF_ROBUST_LIST] = "robust-list",
+	[PROOF_OWNER_WORD] = "owner-word", [PROOF_OWNER_DIED] = "owner-died",
+	[PROOF_SHAPE] = "shape",
 };
 
 static const char *const lock_type_names[LOCK_TYPES] = {
@@ -89,6 +89,11 @@ static const char *const cleared_how_names[CLEARED_HOWS] = {
 	[CLEARED_GONE] = "gone",
 };
 
+static const char *const evidence_names[EVIDENCE_BITS] = {
+	"valid-fields", "rich-layout", "data-section", "lock-symbol",
+	"waited-for",	"large-tid",   "alone",
+};
+
 #define ARRAY_SIZE(array)     (sizeof(array) / sizeof((array)[0]))
 #define NAME_OF(names, value) ((unsigned int)(value) < ARRAY_SIZE(names) ? (names)[value] : NULL)
 
@@ -135,6 +140,11 @@ const char *signal_call_name(enum signal_call call)
 const char *signal_result_name(enum signal_result result)
 {
 	return NAME_OF(signal_result_names, result);
+}
+
+const char *evidence_name(unsigned int bit)
+{
+	return NAME_OF(evidence_names, bit);
 }
 
 const char *cleared_how_name(enum cleared_how how)

@@ -27,6 +27,7 @@ enum alert_kind {
 	ALERT_LOCK_ORPHANED,
 	ALERT_ORPHAN_WAIT,
 	ALERT_ORPHAN_CLEARED,
+	ALERT_LOCK_SUSPECTED,
 	ALERT_THREAD_SIGNAL,
 	ALERT_TID_KILL,
 	ALERT_NOISE,
@@ -88,8 +89,23 @@ enum lock_proof {
 	PROOF_ROBUST_LIST,
 	PROOF_OWNER_WORD,
 	PROOF_OWNER_DIED,
+	PROOF_SHAPE,
 	PROOF_KINDS,
 };
+
+/*
+ * What speaks for a lock that is known by its shape alone. Bits; the names are docs/alerts.md's.
+ */
+enum evidence {
+	EVIDENCE_FIELDS = 1,	  /* all fields around have values that a held lock has */
+	EVIDENCE_LAYOUT = 2,	  /* of a layout with more to it than a plain mutex's */
+	EVIDENCE_DATA = 4,	  /* lies in data or bss of a program or library */
+	EVIDENCE_SYMBOL = 8,	  /* a symbol covers it whose name is one of a lock */
+	EVIDENCE_WAITED_FOR = 16, /* a thread waited for a lock there, some time */
+	EVIDENCE_TID = 32,	  /* the number of its owner is a large one */
+	EVIDENCE_ALONE = 64, /* no word of the process looks like a lock of a thread it never had */
+};
+#define EVIDENCE_BITS 7
 
 enum lock_type {
 	LOCK_MUTEX,
@@ -116,7 +132,8 @@ struct lock_info {
 	enum lock_kind kind;
 	enum lock_libc libc;
 	enum lock_proof proof;
-	bool shared; /* lies in a shared mapping */
+	uint32_t evidence; /* enum evidence, with PROOF_SHAPE; 0: none */
+	bool shared;	   /* lies in a shared mapping */
 	bool robust;
 	uint32_t recursion; /* times held; 0: unknown or the type does not count */
 	int32_t owner_tid;  /* as the memory has it (the owner's own namespace); 0: unknown */
@@ -193,6 +210,16 @@ enum cleared_how {
 	CLEARED_HOWS,
 };
 
+/* The pass over a process's memory that found something, as far as it came. */
+struct census_info {
+	bool full; /* all of the private memory, not data, bss and a part of the heap */
+	double seconds;
+	uint64_t scanned_bytes;
+	uint64_t shared_bytes, swapped_bytes, unread_bytes, left_bytes; /* census_answer's */
+	uint64_t strangers;
+	int error; /* it ended early: errno, positive */
+};
+
 /* A name and a count or a name and a word, in the order in which they are to be printed. */
 struct pair {
 	const char *name;
@@ -212,7 +239,7 @@ struct alert {
 	struct process_info process; /* target, dead owner's process, or waiter's process */
 	struct thread_info thread;   /* target, dead thread, or stuck thread */
 
-	/* lock-orphaned, orphan-wait, orphan-cleared */
+	/* lock-orphaned, orphan-wait, orphan-cleared, lock-suspected */
 	char orphan_id[48];
 	struct exit_info exit;		   /* of the dead owner */
 	struct thread_info owner;	   /* orphan-wait: the dead owner */
@@ -221,7 +248,8 @@ struct alert {
 	size_t n_locks; /* orphan-wait and orphan-cleared: 1 */
 	const struct waiter_info *waiters;
 	size_t n_waiters;
-	struct wait_info wait; /* orphan-wait */
+	struct wait_info wait;		  /* orphan-wait */
+	const struct census_info *census; /* lock-orphaned, lock-suspected; NULL: none found it */
 	bool counted; /* orphan-wait: in text, the lock-orphaned before it has counted it */
 	enum cleared_how how;
 	bool follows; /* orphan-cleared: what was said of the orphan before is now over */
@@ -280,6 +308,8 @@ const char *libc_name(enum lock_libc libc);
 const char *signal_call_name(enum signal_call call);
 const char *signal_result_name(enum signal_result result);
 const char *cleared_how_name(enum cleared_how how);
+/* Of bit `bit` of enum evidence. */
+const char *evidence_name(unsigned int bit);
 /* The kind of that name. Returns it, or -EINVAL. */
 int alert_kind_parse(const char *name);
 

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 
 #include <utlist.h>
 
@@ -31,6 +30,8 @@ struct found {
 	bool certain; /* the kernel saw it, whatever the memory says by now */
 	bool unread;  /* neither the kernel nor the reader could read it */
 	bool dropped;
+	bool waited_for; /* of a find of the census */
+	bool suspected;
 	struct place place;
 	struct lock_info info;
 };
@@ -67,6 +68,8 @@ struct orphan_case {
 	bool shown;		/* the filters let its lock-orphaned through */
 	bool parked;		/* the waiter is given: it does not wait on the lock's own word */
 	const char *missing;
+	bool by_census;
+	struct census_info census;
 	struct orphan_case *prev, *next;
 };
 
@@ -207,21 +210,8 @@ static void case_add(struct orphan_case *c, const struct ev_held *held)
 
 static void found_map(struct found *found, const struct look_mapping *mapping)
 {
-	struct lock_info *info = &found->info;
-
-	if (!mapping->known)
-		return;
-	info->map_start = mapping->start;
-	info->map_offset = mapping->offset;
-	memcpy(info->map_path, mapping->path, sizeof(info->map_path));
-	memcpy(info->symbol, mapping->symbol, sizeof(info->symbol));
-	found->place.shared = detect_place(mapping, found->state.address);
-	if (found->place.shared.inode) {
-		info->shared = true;
-		info->device = makedev(mapping->device >> 20, mapping->device & 0xfffff);
-		info->inode = mapping->inode;
-		info->object_offset = found->place.shared.offset;
-	}
+	if (mapping->known)
+		found->place.shared = detect_mapping(&found->info, mapping);
 }
 
 /*
@@ -251,16 +241,26 @@ static void found_read(struct orphan_case *c, struct found *found, const struct 
 		return;
 	if (!lock_owner(found->state.layout, found->word, words, &now) ||
 	    !detect_left_by(&now, c->owner_ns_tid) ||
-	    (found->unread &&
+	    (found->proof == PROOF_SHAPE && !lock_shape(words, &now)) ||
+	    (found->unread && c->owner_ns_tid &&
 	     (!owner_is_dead(c) || (now.thread && now.thread != c->owner_thread)))) {
 		if (!found->certain)
 			found_vanish(c, found);
 		return;
 	}
-	if (found->unread && !now.owner)
+	if (found->unread && !now.owner && found->proof != PROOF_SHAPE)
 		found->proof = PROOF_OWNER_DIED; /* libc's mark, not the thread's number */
 	found->state = now;
 	found->unread = false;
+}
+
+/* How sure is what was found by its shape? */
+static void found_weigh(const struct orphan_case *c, struct found *found,
+			const struct look_mapping *mapping)
+{
+	found->info.evidence = detect_evidence(&found->state, mapping, found->waited_for,
+					       c->census.strangers);
+	found->suspected = !detect_evidence_enough(found->info.evidence);
 }
 
 static void case_looked(void *context, const struct look *look, const struct look_answer *answer)
@@ -292,6 +292,8 @@ static void case_looked(void *context, const struct look *look, const struct loo
 			found->info.owner_tid = c->owner_ns_tid;
 		if (!answer->error && i < answer->n)
 			found_map(found, &answer->at[i].mapping);
+		if (found->proof == PROOF_SHAPE)
+			found_weigh(c, found, &answer->at[i].mapping);
 	}
 	c->looked += look->n;
 	case_look(c);
@@ -453,6 +455,40 @@ static struct orphan *found_orphan(struct orphan_case *c, const struct found *fo
 	return model_orphan(&c->cases->agent->model, &key);
 }
 
+/*
+ * A thread that is stuck on what was found by its shape proves it to be a lock. What was suspected
+ * before, and is proven now, is reported anew.
+ */
+static void case_confirm(struct orphan_case *c)
+{
+	size_t i;
+
+	for (i = 0; i < c->n_stuck; i++) {
+		struct found *found = &c->found[c->stuck[i].lock];
+
+		if (found->proof == PROOF_SHAPE) {
+			found->proof = found->info.proof = PROOF_WAITER;
+			found->info.evidence = 0;
+			found->suspected = false;
+		}
+	}
+	for (i = 0; i < c->n_found; i++) {
+		struct orphan *orphan = found_orphan(c, &c->found[i]);
+
+		if (orphan && orphan->suspected && !c->found[i].suspected)
+			model_orphan_close(&c->cases->agent->model, orphan);
+	}
+}
+
+/* A waiter raises what the census found: from here on it is known by that. */
+static void orphan_raise(struct orphan *orphan)
+{
+	if (orphan->lock.proof != PROOF_SHAPE)
+		return;
+	orphan->lock.proof = PROOF_WAITER;
+	orphan->lock.evidence = 0;
+}
+
 static void waits_say(struct orphan_case *c)
 {
 	struct agent *agent = c->cases->agent;
@@ -468,6 +504,7 @@ static void waits_say(struct orphan_case *c)
 
 		if (!orphan || !stuck_sayable(&c->stuck[i]) || !model_waiter_new(orphan, &waiter))
 			continue;
+		orphan_raise(orphan);
 		lock = orphan->lock;
 		if (c->stuck[i].address) { /* the same object, at this process's address */
 			lock.address = c->stuck[i].address;
@@ -531,6 +568,7 @@ static void orphan_open(struct orphan_case *c, const struct found *found, const 
 		.exit = c->exit,
 		.via = c->proc,
 		.via_word = found->word,
+		.suspected = found->suspected,
 	};
 
 	snprintf(orphan.id, sizeof(orphan.id), "%s", id);
@@ -550,14 +588,17 @@ static void orphans_shown(struct orphan_case *c, const ssize_t *told)
 	}
 }
 
-static void orphaned_say(struct orphan_case *c)
+/* All locks of the case that are proven, or (suspected) all that are not. */
+static void orphaned_say(struct orphan_case *c, bool suspected)
 {
 	struct agent *agent = c->cases->agent;
 	struct lock_info *locks = calloc(c->n_found ?: 1, sizeof(*locks));
 	struct waiter_info *waiters = calloc(c->n_stuck ?: 1, sizeof(*waiters));
 	ssize_t *told = calloc(c->n_found ?: 1, sizeof(*told));
-	struct alert alert = { .kind = ALERT_LOCK_ORPHANED, .time_ns = c->time_ns };
+	struct alert alert = { .kind = suspected ? ALERT_LOCK_SUSPECTED : ALERT_LOCK_ORPHANED,
+			       .time_ns = c->time_ns };
 	size_t i, n = 0;
+	bool shown;
 
 	if (!locks || !waiters || !told) {
 		agent->unsaid.no_memory++;
@@ -567,7 +608,8 @@ static void orphaned_say(struct orphan_case *c)
 		 (unsigned long long)agent->orphan_number + 1);
 	for (i = 0; i < c->n_found; i++) {
 		told[i] = -1;
-		if (c->found[i].dropped || found_orphan(c, &c->found[i]))
+		if (c->found[i].dropped || c->found[i].suspected != suspected ||
+		    found_orphan(c, &c->found[i]))
 			continue;
 		told[i] = n;
 		orphan_open(c, &c->found[i], alert.orphan_id);
@@ -590,9 +632,11 @@ static void orphaned_say(struct orphan_case *c)
 	alert.n_waiters = waiters_fill(c, waiters, told);
 	alert.severity = detect_severity(locks, n, waiters, alert.n_waiters);
 	alert.missing = c->missing;
-	c->shown = stream_wants(&agent->stream, &alert);
-	if (c->shown)
+	alert.census = c->by_census ? &c->census : NULL;
+	shown = stream_wants(&agent->stream, &alert);
+	if (shown)
 		orphans_shown(c, told);
+	c->shown |= shown && !suspected; /* waiters are those of proven ones */
 	stream_say(&agent->stream, &alert);
 out:
 	free(locks);
@@ -602,7 +646,9 @@ out:
 
 static void case_say(struct orphan_case *c)
 {
-	orphaned_say(c);
+	case_confirm(c);
+	orphaned_say(c, false);
+	orphaned_say(c, true);
 	waits_say(c);
 	case_free(c);
 }
@@ -656,7 +702,8 @@ static bool case_is_empty(const struct orphan_case *c)
 	size_t i;
 
 	for (i = 0; i < c->n_found; i++) {
-		if (!c->found[i].dropped && c->found[i].unread)
+		/* What only looked like a lock is no loss: nobody knows that it was one. */
+		if (!c->found[i].dropped && c->found[i].unread && c->found[i].proof != PROOF_SHAPE)
 			c->cases->agent->unsaid.unread++;
 		if (!c->found[i].dropped && !c->found[i].unread)
 			return false;
@@ -1007,6 +1054,42 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck)
 		stuck_add(c, stuck->row, 0);
 	if (claim)
 		claim_free(cases, claim);
+	case_look(c);
+}
+
+static struct found found_of_census(const struct census_finds *finds,
+				    const struct census_lock *lock)
+{
+	return (struct found){
+		.word = lock->state.address + lock_word_offset(lock->state.layout),
+		.state = lock->state,
+		.proof = PROOF_SHAPE,
+		.unread = true, /* read again, or not said */
+		.waited_for = lock->waited_for,
+		.place = { .proc = finds->task->proc, .address = lock->state.address },
+	};
+}
+
+void cases_census(struct cases *cases, const struct census_finds *finds)
+{
+	struct orphan_case *c = case_new(cases, &finds->task->proc, finds->n);
+	size_t i;
+
+	if (!c)
+		return;
+	detect_process(&c->process, finds->task, cases->agent->tick_ns);
+	c->by_census = true;
+	c->census = *finds->census;
+	c->time_ns = finds->dead ? finds->dead->exit.time_ns : host_now();
+	if (finds->dead) {
+		c->owner_ns_tid = finds->dead->key.ns_tid;
+		c->owner = finds->dead->thread;
+		c->exit = finds->dead->exit;
+	}
+	for (i = 0; i < finds->n; i++) {
+		c->found[c->n_found] = found_of_census(finds, &finds->lock[i]);
+		c->n_found += !found_orphan(c, &c->found[c->n_found]); /* said already */
+	}
 	case_look(c);
 }
 

@@ -36,6 +36,19 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck);
 /* Did a thread of that number end with its process, and its own exit hook see it hold this lock? */
 bool cases_claimed(const struct cases *cases, const struct shared_place *shared, uint32_t owner);
 
+/* What a census found of one owner's. dead NULL: memory names nobody. */
+struct census_finds {
+	const struct ev_task *task; /* of any thread of the process: who it is */
+	const struct dead *dead;
+	const struct census_info *census;
+	size_t n;
+	const struct census_lock {
+		struct lock_state state;
+		bool waited_for;
+	} * lock;
+};
+void cases_census(struct cases *cases, const struct census_finds *finds);
+
 /*
  * Records were lost: whose exit records those were, the kernel's table of the dead still knows. They are
  * kept from now on like all others, and make room like all others.

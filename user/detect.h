@@ -35,6 +35,9 @@ void detect_lock(struct lock_info *out, const struct lock_state *state, enum loc
  */
 struct shared_place detect_place(const struct look_mapping *mapping, uint64_t address);
 
+/* The mapping, symbol and identity of a lock whose address is in *info. Returns where it is. */
+struct shared_place detect_mapping(struct lock_info *info, const struct look_mapping *mapping);
+
 /* Does this state of the lock say that `owner` (0: somebody unknown) left it locked? */
 bool detect_left_by(const struct lock_state *state, uint32_t owner);
 
@@ -60,6 +63,14 @@ bool detect_waits_for(const struct task_row *row, uint64_t word, uint32_t layout
  */
 void detect_wait(struct wait_info *out, uint32_t op, uint64_t since_ns, bool timed,
 		 uint64_t timeout_ns, uint64_t now_ns, int64_t realtime_offset_ns);
+
+/*
+ * What speaks for a lock that a census found (enum evidence). mapping: where it lies; waited_for: a thread of the process waited for a lock there; strangers: census_answer's, of the pass.
+ */
+uint32_t detect_evidence(const struct lock_state *state, const struct look_mapping *mapping,
+			 bool waited_for, uint64_t strangers);
+/* Is that enough to say that it is one? Else it is suspected. docs/census.md has the numbers. */
+bool detect_evidence_enough(uint32_t evidence);
 
 /* How bad: critical if somebody is stuck for ever on one of them that nothing recovers. */
 enum severity detect_severity(const struct lock_info *locks, size_t n_locks,

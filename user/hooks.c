@@ -499,6 +499,11 @@ bool hooks_dead(struct hooks *hooks, const struct owner_key *key, struct dead_ro
 	return !bpf_map_lookup_elem(bpf_map__fd(hooks->object->maps.dead_threads), key, row);
 }
 
+bool hooks_candidates(struct hooks *hooks, const struct owner_key *key, struct candidate_row *row)
+{
+	return !bpf_map_lookup_elem(bpf_map__fd(hooks->object->maps.candidates), key, row);
+}
+
 void hooks_dead_remove(struct hooks *hooks, const struct owner_key *key)
 {
 	bpf_map_delete_elem(bpf_map__fd(hooks->object->maps.dead_threads), key);

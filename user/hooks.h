@@ -91,6 +91,9 @@ int hooks_snapshot(struct hooks *hooks, uint32_t tgid, hooks_row *row, void *con
 bool hooks_dead(struct hooks *hooks, const struct owner_key *key, struct dead_row *row);
 void hooks_dead_remove(struct hooks *hooks, const struct owner_key *key);
 
+/* candidates: false where it has no row. */
+bool hooks_candidates(struct hooks *hooks, const struct owner_key *key, struct candidate_row *row);
+
 typedef void hooks_dead_row(void *context, const struct owner_key *key, const struct dead_row *row);
 void hooks_dead_each(struct hooks *hooks, hooks_dead_row *row, void *context);
 

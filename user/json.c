@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "jsonw.h"
+#include "json.h"
 #include "signame.h"
 
 #define NS_PER_S 1000000000LL
@@ -50,8 +50,7 @@ static void json_seconds(struct jsonw *w, const char *key, double seconds)
 		jsonw_real(w, key, seconds);
 }
 
-/* RFC 3339, UTC, nanoseconds. */
-static void json_time(struct jsonw *w, const char *key, int64_t realtime_ns)
+void json_time(struct jsonw *w, const char *key, int64_t realtime_ns)
 {
 	time_t seconds = realtime_ns / NS_PER_S;
 	struct tm tm;
@@ -121,8 +120,8 @@ static void json_lock_id(struct jsonw *w, const struct lock_info *lock,
 
 /* --- objects: one member a line, as in docs/alerts.md --- */
 
-static void json_process(struct jsonw *w, const char *key, const struct process_info *process,
-			 const struct run *run)
+void json_process(struct jsonw *w, const char *key, const struct process_info *process,
+		  const struct run *run)
 {
 	char id[ID_BYTES];
 
@@ -153,16 +152,21 @@ static bool has_thread(const struct thread_info *thread)
 	return thread->tid > 0 || thread->ns_tid > 0;
 }
 
-static void json_thread(struct jsonw *w, const char *key, const struct thread_info *thread)
+void json_thread_members(struct jsonw *w, const struct thread_info *thread)
 {
-	if (!has_thread(thread))
-		return;
-	jsonw_object(w, key);
 	json_id(w, "tid", thread->tid);
 	jsonw_escaped(w, "name", thread->name);
 	if (thread->start_ticks)
 		json_u64(w, "start_ticks", thread->start_ticks);
 	json_id(w, "ns_tid", thread->ns_tid);
+}
+
+static void json_thread(struct jsonw *w, const char *key, const struct thread_info *thread)
+{
+	if (!has_thread(thread))
+		return;
+	jsonw_object(w, key);
+	json_thread_members(w, thread);
 	jsonw_object_end(w);
 }
 
@@ -195,13 +199,22 @@ static void json_mapping(struct jsonw *w, const char *key, const struct lock_inf
 	jsonw_object_end(w);
 }
 
-/* process: whose memory the address is in */
-static void json_lock(struct jsonw *w, const char *key, const struct lock_info *lock,
-		      const struct process_info *process, const struct run *run)
+static void json_evidence(struct jsonw *w, uint32_t evidence)
+{
+	if (!evidence)
+		return;
+	jsonw_array(w, "evidence");
+	for (unsigned int bit = 0; bit < EVIDENCE_BITS; bit++)
+		if (evidence >> bit & 1)
+			jsonw_string(w, NULL, evidence_name(bit));
+	jsonw_array_end(w);
+}
+
+void json_lock_members(struct jsonw *w, const struct lock_info *lock,
+		       const struct process_info *process, const struct run *run)
 {
 	bool found = lock->address; /* of a lock that was not found nothing of this is known */
 
-	jsonw_object(w, key);
 	json_lock_id(w, lock, process, run);
 	if (found)
 		json_hex(w, "address", lock->address);
@@ -215,8 +228,16 @@ static void json_lock(struct jsonw *w, const char *key, const struct lock_info *
 	json_id(w, "recursion", lock->recursion);
 	json_id(w, "owner_tid", lock->owner_tid);
 	jsonw_string(w, "proof", lock_proof_name(lock->proof));
+	json_evidence(w, lock->evidence);
 	json_mapping(w, "mapping", lock);
 	jsonw_escaped(w, "symbol", lock->symbol);
+}
+
+static void json_lock(struct jsonw *w, const char *key, const struct lock_info *lock,
+		      const struct process_info *process, const struct run *run)
+{
+	jsonw_object(w, key);
+	json_lock_members(w, lock, process, run);
 	jsonw_object_end(w);
 }
 
@@ -326,6 +347,24 @@ static void json_ready(struct jsonw *w, const struct alert *alert, const struct 
 	json_count(w, "blocked_threads", alert->blocked_threads);
 }
 
+static void json_census(struct jsonw *w, const struct census_info *census)
+{
+	if (!census)
+		return;
+	jsonw_object(w, "census");
+	jsonw_string(w, "scope", census->full ? "all" : "part");
+	json_seconds(w, "seconds", census->seconds);
+	json_count(w, "scanned_bytes", census->scanned_bytes);
+	json_count(w, "shared_bytes", census->shared_bytes);
+	json_count(w, "swapped_bytes", census->swapped_bytes);
+	json_count(w, "unread_bytes", census->unread_bytes);
+	json_count(w, "left_bytes", census->left_bytes);
+	json_count(w, "strangers", census->strangers);
+	if (census->error)
+		jsonw_string(w, "errno", strerrorname_np(census->error));
+	jsonw_object_end(w);
+}
+
 static void json_lock_orphaned(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
 	jsonw_escaped(w, "orphan_id", alert->orphan_id);
@@ -334,6 +373,17 @@ static void json_lock_orphaned(struct jsonw *w, const struct alert *alert, const
 	json_exit(w, "exit", &alert->exit, run);
 	json_locks(w, alert, run);
 	json_waiters(w, alert, run);
+	json_census(w, alert->census);
+}
+
+static void json_lock_suspected(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	uint32_t evidence = 0;
+
+	json_lock_orphaned(w, alert, run);
+	for (size_t i = 0; i < alert->n_locks; i++)
+		evidence |= alert->locks[i].evidence;
+	json_evidence(w, evidence);
 }
 
 static void json_orphan_wait(struct jsonw *w, const struct alert *alert, const struct run *run)
@@ -398,6 +448,7 @@ static void (*const own_fields[ALERT_KINDS])(struct jsonw *w, const struct alert
 	[ALERT_LOCK_ORPHANED] = json_lock_orphaned,
 	[ALERT_ORPHAN_WAIT] = json_orphan_wait,
 	[ALERT_ORPHAN_CLEARED] = json_orphan_cleared,
+	[ALERT_LOCK_SUSPECTED] = json_lock_suspected,
 	[ALERT_THREAD_SIGNAL] = json_directed_signal,
 	[ALERT_TID_KILL] = json_directed_signal,
 	[ALERT_NOISE] = json_noise,

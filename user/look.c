@@ -290,12 +290,15 @@ static void module_symbols(const struct task *task, const struct look *look, uin
 		if (!module_same(&modules[i], &module))
 			continue;
 		modules[i].end = 0;
-		if (symbols)
-			query[n++] = (struct symbol_query){
-				.vaddr = look->address[i] - look->into[i] - bias,
-				.name = answer->at[i].mapping.symbol,
-				.size = sizeof(answer->at[i].mapping.symbol),
-			};
+		if (!symbols)
+			continue;
+		answer->at[i].mapping.data =
+			symbols_writable(symbols, look->address[i] - look->into[i] - bias);
+		query[n++] = (struct symbol_query){
+			.vaddr = look->address[i] - look->into[i] - bias,
+			.name = answer->at[i].mapping.symbol,
+			.size = sizeof(answer->at[i].mapping.symbol),
+		};
 	}
 	if (n)
 		symbols_find(symbols, query, n);

@@ -34,6 +34,16 @@ static void message_lock_orphaned(const struct alert *alert, char out[MESSAGE_BY
 			 thread_label(&alert->process, &alert->thread, thread), n, plural(n));
 }
 
+static void message_lock_suspected(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	char process[WHO_BYTES], thread[WHO_BYTES];
+
+	process_label(&alert->process, process);
+	thread_label(&alert->process, &alert->thread, thread);
+	snprintf(out, MESSAGE_BYTES, "%s %s may hold %zu lock%s", process, thread, alert->n_locks,
+		 plural(alert->n_locks));
+}
+
 static void message_orphan_wait(const struct alert *alert, char out[MESSAGE_BYTES])
 {
 	char process[WHO_BYTES], thread[WHO_BYTES];
@@ -184,6 +194,7 @@ static void (*const messages[ALERT_KINDS])(const struct alert *alert, char out[M
 	[ALERT_LOCK_ORPHANED] = message_lock_orphaned,
 	[ALERT_ORPHAN_WAIT] = message_orphan_wait,
 	[ALERT_ORPHAN_CLEARED] = message_orphan_cleared,
+	[ALERT_LOCK_SUSPECTED] = message_lock_suspected,
 	[ALERT_THREAD_SIGNAL] = message_thread_signal,
 	[ALERT_TID_KILL] = message_tid_kill,
 	[ALERT_NOISE] = message_noise,

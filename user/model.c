@@ -115,6 +115,17 @@ void model_process_gone(struct model *model, const struct proc_key *proc, model_
 	}
 }
 
+void model_process_dead(const struct model *model, const struct proc_key *proc,
+			model_dead_each *each, void *context)
+{
+	struct dead_process *process;
+	const struct dead *dead;
+
+	HASH_FIND(hh, model->processes, proc, sizeof(*proc), process);
+	for (dead = process ? process->threads : NULL; dead; dead = dead->sibling)
+		each(context, dead);
+}
+
 /* A shared lock has another address in each process, a private one no place in any object. */
 struct orphan_key orphan_key(const struct place *place, uint32_t owner_ns_tid)
 {
@@ -134,8 +145,15 @@ struct orphan *model_orphan(const struct model *model, const struct orphan_key *
 	struct orphan *orphan;
 
 	HASH_FIND(hh, model->orphans, key, sizeof(*key), orphan);
-	if (orphan || key->owner_ns_tid)
+	if (orphan)
 		return orphan;
+	if (key->owner_ns_tid) {
+		struct orphan_key nobody = *key;
+
+		nobody.owner_ns_tid = 0;
+		HASH_FIND(hh, model->orphans, &nobody, sizeof(nobody), orphan);
+		return orphan;
+	}
 	for (orphan = model->orphans; orphan; orphan = orphan->hh.next) {
 		if (!memcmp(&orphan->key.place, &key->place, sizeof(key->place)))
 			return orphan;

@@ -65,6 +65,7 @@ struct orphan {
 	struct exit_info exit;
 	struct proc_key via; /* the process through whose memory it is re-read */
 	uint64_t via_word;
+	bool suspected; /* reported as such: a better proof makes it another report */
 	struct said *said;
 	bool shown; /* the filters let its lock-orphaned through */
 };
@@ -95,10 +96,15 @@ typedef void model_removed(void *context, const struct owner_key *key);
 void model_process_gone(struct model *model, const struct proc_key *proc, model_removed *removed,
 			void *context);
 
+/* Calls `each` for those of a process that are dead. */
+typedef void model_dead_each(void *context, const struct dead *dead);
+void model_process_dead(const struct model *model, const struct proc_key *proc,
+			model_dead_each *each, void *context);
+
 struct orphan_key orphan_key(const struct place *place, uint32_t owner_ns_tid);
 
 /*
- * The open orphan of that key; where the owner is unknown, the one at that place, whoever left it: a
+ * The open orphan of that key; where the owner is unknown, there or here, the one at that place: a
  * word with libc's mark on it, or a descriptor without its TID, names nobody. NULL: none.
  */
 struct orphan *model_orphan(const struct model *model, const struct orphan_key *key);

@@ -43,6 +43,7 @@ struct request {
 		look_done *look;
 		park_done *park;
 		mappers_done *mappers;
+		census_done *census;
 	} done;
 	void *context;
 	unsigned int died;	       /* readers that died under it */
@@ -160,6 +161,9 @@ static void request_finish(struct reader *reader, const struct reader_reply *rep
 	case READER_MAPPERS:
 		request->done.mappers(request->context, &request->wire.mappers, &reply->mappers);
 		break;
+	case READER_CENSUS:
+		request->done.census(request->context, &request->wire.census, &reply->census);
+		break;
 	}
 }
 
@@ -182,6 +186,9 @@ static void request_fail(struct reader *reader, int error)
 	case READER_MAPPERS:
 		reply->mappers = request->mappers;
 		reply->mappers.error = error;
+		break;
+	case READER_CENSUS:
+		reply->census.error = error;
 		break;
 	}
 	request_finish(reader, reply);
@@ -268,6 +275,25 @@ int reader_mappers(struct reader *reader, const struct mappers *mappers, mappers
 	return err;
 }
 
+int reader_census(struct reader *reader, const struct census_ask *ask, census_done *done,
+		  void *context)
+{
+	struct request request = {
+		.wire = { .call = READER_CENSUS, .census = *ask },
+		.done.census = done,
+		.context = context,
+	};
+	int err = reader_submit(reader, &request);
+
+	reader_send(reader);
+	return err;
+}
+
+struct tid_sets *reader_tids(struct reader *reader)
+{
+	return &reader->page->tids;
+}
+
 /* --- answers --- */
 
 static void sane_text(char *text, size_t size)
@@ -287,6 +313,7 @@ static void sane_mapping(struct look_mapping *mapping)
 {
 	sane_bool(&mapping->known);
 	sane_bool(&mapping->shared);
+	sane_bool(&mapping->data);
 	sane_text(mapping->path, sizeof(mapping->path));
 	sane_text(mapping->symbol, sizeof(mapping->symbol));
 }
@@ -316,6 +343,14 @@ static bool park_sound(const struct park_answer *answer)
 	return answer->n <= PARK_LOCKS;
 }
 
+static bool census_sound(const struct census_answer *answer, const struct census_ask *ask)
+{
+	for (uint32_t i = 0; i < answer->n && i < CENSUS_FINDS; i++)
+		if (answer->at[i].find.lock.layout >= LAYOUTS)
+			return false;
+	return answer->n <= CENSUS_FINDS && (!answer->next || answer->next > ask->from);
+}
+
 /*
  * The reader has parsed what hostile processes wrote. Should one of them have taken it over, it must
  * not get further than this: sizes, counts and string ends are checked, all else is plain numbers.
@@ -331,6 +366,8 @@ static bool reply_sound(struct reader_reply *reply, size_t len,
 		return look_sound(&reply->look, &request->look);
 	case READER_PARK:
 		return park_sound(&reply->park);
+	case READER_CENSUS:
+		return census_sound(&reply->census, &request->census);
 	default:
 		return !reply->after || reply->after > request->after;
 	}

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "alert.h"
+#include "census_read.h"
 #include "lock.h"
 
 #define READER_DEADLINE_MS 250
@@ -46,6 +47,7 @@ struct look {
 struct look_mapping {
 	bool known;
 	bool shared; /* MAP_SHARED */
+	bool data; /* the address is in data or bss of the program or library that is mapped there */
 	uint64_t start, end, offset;
 	uint64_t device, inode;
 	char path[PATH_BYTES];
@@ -110,6 +112,8 @@ struct mappers_answer {
 	uint32_t owners;   /* living threads of theirs with that number */
 	int32_t owner_tid; /* the first of them; 0: none */
 	uint32_t unread;   /* processes that could not be looked at */
+	bool foreign; /* they are of several PID namespaces, or that is not known: numbers mean nothing */
+	uint32_t pid_ns;   /* the namespace of the first of them */
 	int32_t first_pid; /* one of them; 0: none */
 	uint64_t first_start_ticks;
 	uint64_t first_address; /* of the byte at `offset`, in that process */
@@ -117,6 +121,9 @@ struct mappers_answer {
 
 typedef void mappers_done(void *context, const struct mappers *mappers,
 			  const struct mappers_answer *answer);
+
+typedef void census_done(void *context, const struct census_ask *ask,
+			 const struct census_answer *answer);
 
 /* Losses, for the loss line; each counts up from the start. */
 struct reader_losses {
@@ -149,6 +156,12 @@ int reader_look(struct reader *reader, const struct look *look, look_done *done,
 int reader_park(struct reader *reader, const struct park *park, park_done *done, void *context);
 int reader_mappers(struct reader *reader, const struct mappers *mappers, mappers_done *done,
 		   void *context);
+
+/* One slice of a census; the TIDs are those of reader_tids() at the time when it is served. */
+int reader_census(struct reader *reader, const struct census_ask *ask, census_done *done,
+		  void *context);
+/* Memory that the reader process sees: to be filled for a pass, and cleared after it. */
+struct tid_sets *reader_tids(struct reader *reader);
 
 /* Requests that have no answer yet. */
 unsigned int reader_pending(const struct reader *reader);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the agent and its reader process say to each other: one packet (SOCK_SEQPACKET) a request, one
- * packet an answer, and a page that both map. The two are one program, forked: no versions.
+ * packet an answer, and some memory that both map. The two are one program, forked: no versions.
  */
 #ifndef DEADHOLD_READER_WIRE_H
 #define DEADHOLD_READER_WIRE_H
@@ -12,7 +12,7 @@
 
 #include "reader.h"
 
-enum reader_call { READER_LOOK, READER_PARK, READER_MAPPERS };
+enum reader_call { READER_LOOK, READER_PARK, READER_MAPPERS, READER_CENSUS };
 
 struct reader_request {
 	uint32_t call;	   /* enum reader_call */
@@ -22,6 +22,7 @@ struct reader_request {
 		struct look look;
 		struct park park;
 		struct mappers mappers;
+		struct census_ask census;
 	};
 };
 
@@ -32,11 +33,13 @@ struct reader_reply {
 		struct look_answer look; /* sent up to its last address */
 		struct park_answer park;
 		struct mappers_answer mappers;
+		struct census_answer census;
 	};
 };
 
 struct reader_page {
 	volatile int32_t at; /* mappers: the PID that is being looked at; 0: not begun */
+	struct tid_sets tids;
 };
 
 /* The bytes of a reply that are sent, and that must have come: never more than the struct has. */
@@ -48,8 +51,10 @@ static inline size_t reader_reply_bytes(uint32_t call, uint32_t addresses)
 		       addresses * sizeof(((struct look_answer *)0)->at[0]);
 	case READER_PARK:
 		return offsetof(struct reader_reply, park) + sizeof(struct park_answer);
-	default:
+	case READER_MAPPERS:
 		return offsetof(struct reader_reply, mappers) + sizeof(struct mappers_answer);
+	default:
+		return offsetof(struct reader_reply, census) + sizeof(struct census_answer);
 	}
 }
 

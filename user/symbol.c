@@ -116,6 +116,18 @@ int symbols_bias(const struct symbols *symbols, uint64_t start, uint64_t offset,
 	return -ENOENT;
 }
 
+bool symbols_writable(const struct symbols *symbols, uint64_t vaddr)
+{
+	GElf_Phdr segment;
+	size_t next = 0;
+
+	while (segment_next(symbols, PT_LOAD, &next, &segment))
+		if (segment.p_flags & PF_W && vaddr >= segment.p_vaddr &&
+		    vaddr - segment.p_vaddr < segment.p_memsz)
+			return true;
+	return false;
+}
+
 /* The file's table of that type, if it is sound and not beyond the limit. */
 static bool table_find(const struct symbols *s, uint32_t type, struct table *table)
 {

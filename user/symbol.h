@@ -45,6 +45,9 @@ static inline void cleanup_symbols(struct symbols **symbols)
  */
 int symbols_bias(const struct symbols *symbols, uint64_t start, uint64_t offset, uint64_t *bias);
 
+/* Whether that address is in a writable segment: data, or bss to its last byte. */
+bool symbols_writable(const struct symbols *symbols, uint64_t vaddr);
+
 struct symbol_query {
 	uint64_t vaddr; /* in the file's own addresses */
 	char *name;	/* receives "name" or "name+0xN"; untouched when nothing covers vaddr */

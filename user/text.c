@@ -8,22 +8,14 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "detail.h"
 #include "words.h"
 
-#define COLUMNS	    80
-#define INDENT	    2
-#define INDENT_MORE 8
-/* In a line to be wrapped: a space that no line breaks at. Escaped text never holds this byte. */
-#define GLUE "\x01"
-
-#define LINE_BYTES   8192 /* more than an escaped path and an escaped symbol */
-#define PLACE_BYTES  (ESCAPED_BYTES(PATH_BYTES) + ESCAPED_BYTES(DETAIL_BYTES) + 32)
 #define PHRASE_BYTES 64
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -49,101 +41,16 @@ static const char *ago(const struct alert *alert, uint64_t then_ns, char out[PHR
 	return out;
 }
 
-static size_t columns(const char *text, size_t bytes)
-{
-	size_t width = 0;
-
-	for (size_t i = 0; i < bytes; i++)
-		width += (text[i] & 0xc0) != 0x80;
-	return width;
-}
-
-/* Prints a line below the message: indented, and broken at spaces where it would be too wide. */
-static void print_wrapped(FILE *out, const char *line)
-{
-	size_t column = INDENT;
-
-	fprintf(out, "%*s", INDENT, "");
-	for (bool first = true; *line || first; first = false) {
-		size_t bytes = strcspn(line, " "), width = columns(line, bytes);
-
-		if (!first && column > INDENT_MORE && column + 1 + width > COLUMNS) {
-			fprintf(out, "\n%*s", INDENT_MORE, "");
-			column = INDENT_MORE;
-		} else if (!first) {
-			fputc(' ', out);
-			column++;
-		}
-		for (size_t i = 0; i < bytes; i++)
-			fputc(line[i] == GLUE[0] ? ' ' : line[i], out);
-		column += width;
-		line += bytes;
-		line += *line == ' ';
-	}
-	fputc('\n', out);
-}
-
-static __attribute__((format(printf, 2, 3))) void detail(FILE *out, const char *format, ...)
-{
-	char line[LINE_BYTES];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(line, sizeof(line), format, arguments);
-	va_end(arguments);
-	print_wrapped(out, line);
-}
-
-/* ", /usr/bin/web+0x40e0 (queue_lock)", or what of it is known */
-static const char *lock_place(const struct lock_info *lock, char out[PLACE_BYTES])
-{
-	char path[ESCAPED_BYTES(PATH_BYTES)], symbol[ESCAPED_BYTES(DETAIL_BYTES)];
-	size_t used = 0;
-
-	out[0] = '\0';
-	if (lock->map_path[0] == '/' && lock->map_start)
-		used = (size_t)snprintf(out, PLACE_BYTES, ", %s+0x%" PRIx64,
-					ESCAPE(path, lock->map_path),
-					lock->address - lock->map_start + lock->map_offset);
-	else if (lock->map_path[0])
-		used = (size_t)snprintf(out, PLACE_BYTES, ", in %s", ESCAPE(path, lock->map_path));
-	if (lock->symbol[0])
-		snprintf(out + used, PLACE_BYTES - used, used ? " (%s)" : ", %s",
-			 ESCAPE(symbol, lock->symbol));
-	return out;
-}
-
-static const char *lock_type_words(enum lock_type type)
-{
-	switch (type) {
-	case LOCK_MUTEX:
-	case LOCK_ROBUST_MUTEX:
-		return "mutex";
-	case LOCK_PI_MUTEX:
-		return "priority-inheritance mutex";
-	case LOCK_RWLOCK:
-		return "rwlock, held for writing";
-	case LOCK_STDIO:
-		return "stdio stream's lock";
-	default:
-		return "lock of unknown make";
-	}
-}
-
 static void detail_lock(FILE *out, const struct lock_info *lock)
 {
-	const char *kind = lock_kind_name(lock->kind), *proof = lock_proof_name(lock->proof);
-	char address[PHRASE_BYTES] = "at an unknown address", times[PHRASE_BYTES] = "";
-	char place[PLACE_BYTES];
+	const char *proof = lock_proof_name(lock->proof);
+	char address[PHRASE_BYTES] = "at an unknown address";
+	char words[LOCK_WORDS_BYTES], place[LOCK_PLACE_BYTES];
 
 	if (lock->address)
 		snprintf(address, sizeof(address), "0x%" PRIx64, lock->address);
-	if (lock->recursion > 1)
-		snprintf(times, sizeof(times), ", held %u times", lock->recursion);
-	detail(out, "lock %s: %s%s%s%s%s%s, proof %s%s", address, lock->shared ? "shared " : "",
-	       lock_is_robust(lock) ? "robust " : "", kind ? kind : "", kind ? " " : "",
-	       lock_type_words(lock->type), times, proof ? proof : "unknown",
-	       lock_place(lock, place));
+	detail(out, "lock %s: %s, proof %s%s", address, lock_in_words(lock, words),
+	       proof ? proof : "unknown", lock_place(lock, place));
 }
 
 static void detail_locks(FILE *out, const struct alert *alert)
@@ -246,18 +153,10 @@ static void detail_process(FILE *out, const struct process_info *process, const 
 		detail(out, "%s was started as %s", comm, ESCAPE(cmdline, process->cmdline));
 }
 
-/* Keeps it on one line. */
-static void glue(char *words)
-{
-	for (; *words; words++)
-		if (*words == ' ')
-			*words = GLUE[0];
-}
-
 /* hooks: futex switch, exit tracepoint */
 static void detail_pairs(FILE *out, const char *label, const struct pair *pairs, size_t n)
 {
-	char line[LINE_BYTES];
+	char line[DETAIL_LINE_BYTES];
 	size_t used = (size_t)snprintf(line, sizeof(line), "%s:", label);
 
 	for (size_t i = 0; i < n && used < sizeof(line); i++) {
@@ -266,7 +165,7 @@ static void detail_pairs(FILE *out, const char *label, const struct pair *pairs,
 		int more;
 
 		if (pairs[i].word)
-			glue(ESCAPE(value, pairs[i].word));
+			detail_glue(ESCAPE(value, pairs[i].word));
 		else
 			snprintf(value, sizeof(value), "%" PRIu64, pairs[i].count);
 		more = snprintf(line + used, sizeof(line) - used, " %s" GLUE "%s%s", pairs[i].name,
@@ -274,7 +173,7 @@ static void detail_pairs(FILE *out, const char *label, const struct pair *pairs,
 		used += (size_t)more;
 	}
 	if (n)
-		print_wrapped(out, line);
+		detail_line(out, line);
 }
 
 static void details_ready(FILE *out, const struct alert *alert, const struct run *run)
@@ -284,6 +183,47 @@ static void details_ready(FILE *out, const struct alert *alert, const struct run
 	detail_pairs(out, "hooks", alert->hooks, alert->n_hooks);
 	detail(out, "looked at %" PRIu64 " thread%s that already waited on a futex",
 	       alert->blocked_threads, plural(alert->blocked_threads));
+}
+
+/* 1.1 GB */
+static const char *size_words(uint64_t bytes, char out[DURATION_BYTES])
+{
+	static const char *const units[] = { "kB", "MB", "GB", "TB" };
+	double size = bytes / 1e3;
+	size_t unit = 0;
+
+	while (size >= 999.5 && unit < 3) {
+		size /= 1e3;
+		unit++;
+	}
+	snprintf(out, DURATION_BYTES, size < 9.95 ? "%.1f%s%s" : "%.0f%s%s", size, GLUE,
+		 units[unit]);
+	return out;
+}
+
+static void detail_census(FILE *out, const struct alert *alert)
+{
+	const struct census_info *census = alert->census;
+	char scanned[DURATION_BYTES], left[DURATION_BYTES], took[DURATION_BYTES];
+	uint64_t left_bytes;
+
+	if (!census)
+		return;
+	left_bytes = census->shared_bytes + census->swapped_bytes + census->unread_bytes +
+		     census->left_bytes;
+	detail(out, "census: %s of memory in %s%s%s%s%s",
+	       size_words(census->scanned_bytes, scanned),
+	       span((uint64_t)(census->seconds * 1e9), took), left_bytes ? ", not " : "",
+	       left_bytes ? size_words(left_bytes, left) : "",
+	       left_bytes ? " shared, swapped out or beyond the budget" : "",
+	       census->error ? ", ended early" : "");
+	if (census->strangers)
+		detail(out,
+		       "beware: %" PRIu64
+		       " place%s in this memory look%s like locks of threads that "
+		       "the process never had",
+		       census->strangers, plural(census->strangers),
+		       census->strangers == 1 ? "s" : "");
 }
 
 static void details_lock_orphaned(FILE *out, const struct alert *alert, const struct run *run)
@@ -301,7 +241,27 @@ static void details_lock_orphaned(FILE *out, const struct alert *alert, const st
 	if (alert->n_waiters > TEXT_WAITERS)
 		detail(out, "and %zu more waiter%s: --json lists all",
 		       alert->n_waiters - TEXT_WAITERS, plural(alert->n_waiters - TEXT_WAITERS));
+	detail_census(out, alert);
 	detail_process(out, &alert->process, run);
+}
+
+static void details_lock_suspected(FILE *out, const struct alert *alert, const struct run *run)
+{
+	char line[DETAIL_LINE_BYTES] = "evidence:";
+	size_t used = strlen(line);
+	uint32_t evidence = 0;
+
+	for (size_t i = 0; i < alert->n_locks; i++)
+		evidence |= alert->locks[i].evidence;
+	for (unsigned int bit = 0; bit < EVIDENCE_BITS; bit++) {
+		if (evidence >> bit & 1)
+			used += (size_t)snprintf(line + used, sizeof(line) - used, "%s %s",
+						 evidence & ((1u << bit) - 1) ? "," : "",
+						 evidence_name(bit));
+	}
+	detail(out, "by its looks alone: memory that has the shape of a held lock of that thread");
+	detail(out, "%s", line);
+	details_lock_orphaned(out, alert, run);
 }
 
 static void details_orphan_wait(FILE *out, const struct alert *alert, const struct run *run)
@@ -445,6 +405,7 @@ static void (*const details[ALERT_KINDS])(FILE *out, const struct alert *alert,
 	[ALERT_LOCK_ORPHANED] = details_lock_orphaned,
 	[ALERT_ORPHAN_WAIT] = details_orphan_wait,
 	[ALERT_ORPHAN_CLEARED] = details_orphan_cleared,
+	[ALERT_LOCK_SUSPECTED] = details_lock_suspected,
 	[ALERT_THREAD_SIGNAL] = details_signal,
 	[ALERT_TID_KILL] = details_tid_kill,
 	[ALERT_NOISE] = details_noise,

@@ -12,6 +12,7 @@
 
 #include "agent.h"
 #include "cases.h"
+#include "censuses.h"
 #include "cleanup.h"
 #include "detect.h"
 #include "signals.h"
@@ -82,6 +83,7 @@ static void process_over(struct watch *w, const struct proc_key *proc, enum clea
 	size_t i;
 
 	cases_process_over(w->agent.cases, proc, how, time_ns);
+	censuses_process_over(w->agent.censuses, proc);
 	if (how != CLEARED_PROCESS_EXIT)
 		return;
 	for (i = 0; i < w->agent.options->pids.n; i++) {
@@ -110,16 +112,20 @@ static void event_take(void *context, const struct ev_head *head, size_t size)
 			cases_held(w->agent.cases, ev);
 		break;
 	case EV_EXIT:
-		if (size >= sizeof(struct ev_exit))
+		if (size >= sizeof(struct ev_exit)) {
 			cases_exit(w->agent.cases, ev);
+			censuses_exit(w->agent.censuses, ev);
+		}
 		break;
 	case EV_WAIT_DEAD:
 		if (size >= sizeof(struct ev_wait_dead))
 			cases_wait(w->agent.cases, ev);
 		break;
 	case EV_SIGNAL:
-		if (size >= sizeof(struct ev_signal))
+		if (size >= sizeof(struct ev_signal)) {
 			signals_sent(w->agent.signals, ev);
+			censuses_signal(w->agent.censuses, ev);
+		}
 		break;
 	case EV_SEND_FAILED:
 		if (size >= sizeof(struct ev_send_failed))
@@ -243,9 +249,29 @@ static void ready_say(struct watch *w)
 	stream_say(&w->agent.stream, &alert);
 }
 
+static size_t census_figures(const struct watch *w, struct pair *figures)
+{
+	struct census_totals totals = censuses_totals(w->agent.censuses);
+	const struct pair all[] = {
+		{ "census_passes", totals.passes, NULL },
+		{ "census_passes_unfinished", totals.unfinished, NULL },
+		{ "census_exits_unanswered", totals.exits, NULL },
+		{ "census_finds", totals.finds, NULL },
+		{ "census_scanned_bytes", totals.scanned_bytes, NULL },
+		{ "census_shared_bytes", totals.shared_bytes, NULL },
+		{ "census_swapped_bytes", totals.swapped_bytes, NULL },
+		{ "census_unread_bytes", totals.unread_bytes, NULL },
+		{ "census_left_bytes", totals.left_bytes, NULL },
+		{ "census_cpu_ms", totals.cpu_ns / 1000000, NULL },
+	};
+
+	memcpy(figures, all, sizeof(all));
+	return sizeof(all) / sizeof(*all);
+}
+
 static void summary_say(struct watch *w)
 {
-	struct pair counts[ALERT_KINDS], places[16], losses[16], figures[16];
+	struct pair counts[ALERT_KINDS], places[16], losses[16], figures[24];
 	struct alert alert = { .kind = ALERT_SUMMARY,
 			       .severity = SEVERITY_INFO,
 			       .time_ns = host_now(),
@@ -272,6 +298,7 @@ static void summary_say(struct watch *w)
 	figures[n++] = (struct pair){ "dead_threads_forgotten", w->agent.dead_forgotten, NULL };
 	figures[n++] = (struct pair){ "sweeps", sweep_passes(w->agent.sweep), NULL };
 	figures[n++] = (struct pair){ "locks_vanished", w->agent.unsaid.vanished, NULL };
+	n += census_figures(w, figures + n);
 	alert.n_figures = n;
 	alert.run_time_s = (alert.time_ns - w->ready_ns) / 1e9;
 	stream_say(&w->agent.stream, &alert);
@@ -340,6 +367,7 @@ static int wait_ms(struct watch *w, uint64_t now)
 	due = sooner(due, sweep_due(w->agent.sweep));
 	due = sooner(due, reader_due(w->agent.reader));
 	due = sooner(due, cases_due(w->agent.cases));
+	due = sooner(due, censuses_due(w->agent.censuses));
 	due = sooner(due, w->end_ns);
 	return due <= now ? 0 : (due - now + 999999) / 1000000;
 }
@@ -357,6 +385,7 @@ static void due_run(struct watch *w)
 
 	w->agent.run.realtime_offset_ns = host_realtime_offset();
 	cases_run_due(w->agent.cases, false);
+	censuses_run_due(w->agent.censuses);
 	if (sweep_due(w->agent.sweep) && sweep_due(w->agent.sweep) <= now) {
 		cases_tick(w->agent.cases);
 		sweep_begin(w->agent.sweep);
@@ -435,7 +464,8 @@ static int loop_run(struct watch *w)
 
 static bool settled(struct watch *w)
 {
-	return !w->behind && !cases_pending(w->agent.cases) && !signals_waiting(w->agent.signals) &&
+	return !w->behind && !cases_pending(w->agent.cases) &&
+	       !censuses_pending(w->agent.censuses) && !signals_waiting(w->agent.signals) &&
 	       !reader_pending(w->agent.reader);
 }
 
@@ -446,11 +476,13 @@ static int loop_settle(struct watch *w)
 	int error;
 
 	signals_noise_ready(w->agent.signals); /* asks for the names */
+	censuses_hurry(w->agent.censuses);
 	error = loop_turn(w, 0);
 
 	while (!error && !settled(w) && host_now() < until) {
 		error = loop_turn(w, 10);
 		cases_run_due(w->agent.cases, false);
+		censuses_run_due(w->agent.censuses);
 	}
 	if (error)
 		return error;
@@ -499,7 +531,9 @@ static int parts_new(struct watch *w)
 	agent->signals = signals_new(agent);
 	agent->cases = cases_new(agent);
 	agent->sweep = sweep_new(agent);
-	if (!agent->processes || !agent->signals || !agent->cases || !agent->sweep)
+	agent->censuses = censuses_new(agent);
+	if (!agent->processes || !agent->signals || !agent->cases || !agent->sweep ||
+	    !agent->censuses)
 		return -ENOMEM;
 	w->reader_fd = -1;
 	return watch_fd(w, w->signal, SOURCE_SIGNAL, EPOLLIN);
@@ -551,6 +585,7 @@ static void watch_end(struct watch *w)
 
 	reader_free(agent->reader); /* its callbacks still need the rest */
 	hooks_free(agent->hooks);
+	censuses_free(agent->censuses);
 	sweep_free(agent->sweep);
 	cases_free(agent->cases);
 	signals_free(agent->signals);

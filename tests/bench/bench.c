@@ -8,6 +8,9 @@
  *   bench waiters N cond|lock  N threads that wait until stdin ends
  *   bench signals N RATE       N signals at a thread of another process, RATE a second (0: flat out)
  *   bench exits RATE SEC WARM  WARM threads that end at once, then RATE a second
+ *   bench resident MB          has so much memory; obeys on stdin "mmap SEC" (times mmap and munmap of a
+ *                              page: "MEDIAN P99 N", ns), "die" (a thread ends with a lock: its TID),
+ *                              "exits SEC" (threads end by the system call, 50 a second)
  *
  * Prices are those of the fastest of many short slices: other work on the host makes a slice slower,
  * never faster. Of a contended lock every slice is printed: how its threads meet varies by itself.
@@ -18,10 +21,12 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -592,6 +597,123 @@ static int exits(int rate, int seconds, int warm)
 	return 0;
 }
 
+/* ---- a process with much memory ---- */
+
+#define MMAPS_MAX  (4 << 20)
+#define EXIT_PAUSE 20000 /* µs */
+
+static pthread_mutex_t resident_lock;
+
+/* Neither zero pages nor small numbers. */
+static void memory_fill(size_t bytes)
+{
+	uint64_t *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				-1, 0);
+	uint64_t dice = 88172645463325252;
+	size_t i;
+
+	if (memory == MAP_FAILED)
+		die("mmap");
+	for (i = 0; i < bytes / sizeof(*memory); i++) {
+		dice ^= dice << 13;
+		dice ^= dice >> 7;
+		dice ^= dice << 17;
+		memory[i] = dice;
+	}
+}
+
+static int u32_compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void mmaps_time(int seconds)
+{
+	uint32_t *took = malloc(MMAPS_MAX * sizeof(*took));
+	uint64_t end = now_ns() + seconds * 1000000000ull, begin;
+	size_t n;
+
+	if (!took)
+		die("malloc");
+	memset(took, 0, MMAPS_MAX * sizeof(*took));
+	for (n = 0; n < MMAPS_MAX && (begin = now_ns()) < end; n++) {
+		char *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+				  -1, 0);
+
+		if (page == MAP_FAILED)
+			die("mmap");
+		*page = 1;
+		munmap(page, 4096);
+		took[n] = now_ns() - begin;
+	}
+	qsort(took, n, sizeof(*took), u32_compare);
+	printf("%u %u %zu\n", took[n / 2], took[n * 99 / 100], n);
+	free(took);
+}
+
+static void *raw_life(void *tid)
+{
+	if (tid) {
+		pthread_mutex_lock(&resident_lock);
+		*(pid_t *)tid = gettid();
+	}
+	syscall(SYS_exit, 0);
+	return NULL;
+}
+
+/* The stack of a thread that ended like this is nobody's: one for all of them, one after the other. */
+static pid_t raw_thread(bool locks)
+{
+	static char stack[65536] __attribute__((aligned(4096)));
+	static _Atomic pid_t tid;
+	pthread_attr_t attr;
+	pthread_t thread;
+	char path[64];
+
+	tid = 0;
+	pthread_attr_init(&attr);
+	pthread_attr_setstack(&attr, stack, sizeof(stack));
+	if (pthread_create(&thread, &attr, raw_life, locks ? (void *)&tid : NULL))
+		die("pthread_create");
+	pthread_attr_destroy(&attr);
+	if (!locks)
+		return 0;
+	while (!tid)
+		usleep(100);
+	snprintf(path, sizeof(path), "/proc/self/task/%d", tid);
+	while (!access(path, F_OK))
+		usleep(100);
+	return tid;
+}
+
+static int resident(size_t mb)
+{
+	char line[64];
+	int seconds;
+
+	memory_fill(mb << 20);
+	printf("there\n");
+	fflush(stdout);
+	while (line_read(line, sizeof(line))) {
+		if (sscanf(line, "mmap %d", &seconds) == 1) {
+			mmaps_time(seconds);
+		} else if (sscanf(line, "exits %d", &seconds) == 1) {
+			uint64_t end = now_ns() + seconds * 1000000000ull;
+
+			for (; now_ns() < end; usleep(EXIT_PAUSE))
+				raw_thread(false);
+			printf("done\n");
+		} else {
+			pthread_mutex_init(&resident_lock, NULL);
+			printf("%d\n", raw_thread(true));
+		}
+		fflush(stdout);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -610,8 +732,10 @@ int main(int argc, char **argv)
 		return signals(atoi(argv[2]), atoi(argv[3]));
 	if (!strcmp(what, "exits") && argc == 5)
 		return exits(atoi(argv[2]), atoi(argv[3]), atoi(argv[4]));
+	if (!strcmp(what, "resident") && argc == 3)
+		return resident(atoi(argv[2]));
 	fprintf(stderr,
 		"usage: bench prices | contended | orphans | waiters N cond|lock | signals N RATE | "
-		"exits RATE SECONDS WARM\n");
+		"exits RATE SECONDS WARM | resident MB\n");
 	return 2;
 }

@@ -73,6 +73,7 @@ def test_install_and_uninstall(tmp_path):
         "opt/dh/sbin/deadhold",
         "opt/dh/share/man/man8/deadhold.8",
         "opt/dh/share/deadhold/alerts.schema.json",
+        "opt/dh/share/deadhold/inspect.schema.json",
     }
     assert run(program, "--version")[0][0].startswith("deadhold ")
     make("uninstall", f"DESTDIR={tmp_path}", "PREFIX=/opt/dh")

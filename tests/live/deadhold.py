@@ -45,7 +45,7 @@ SCALE = float(os.environ.get("DEADHOLD_SCALE") or "1")
 
 # Said of the run, not of a process that is watched.
 RUN_KINDS = ("ready", "loss", "summary")
-LOCK_KINDS = ("lock-orphaned", "orphan-wait", "orphan-cleared")
+LOCK_KINDS = ("lock-orphaned", "orphan-wait", "orphan-cleared", "lock-suspected")
 
 
 def kernel():
@@ -365,6 +365,14 @@ class Agent:
         if not self.err.wait(lambda: self.sweeps() >= due, timeout):
             self.check()
             raise AssertionError(f"{n} sweeps did not come in {timeout:.0f} s{self.said()}")
+        self.check()
+
+    def wait_census(self, pid=None, timeout=TIMEOUT):
+        """Waits until a census has ended: of that process, or of any."""
+        said = f"deadhold: census of {pid}:" if pid else "deadhold: census of "
+        if not self.err.wait(lambda: any(line.startswith(said) for line in self.errors), timeout):
+            self.check()
+            raise AssertionError(f"no census came in {timeout:.0f} s{self.said()}")
         self.check()
 
     def stop(self, how=signal.SIGINT, timeout=TIMEOUT):

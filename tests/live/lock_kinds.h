@@ -29,13 +29,6 @@ struct lock_kind {
 	int type, robust, protocol;
 };
 
-static inline void need(int error, const char *what)
-{
-	errno = error;
-	if (error)
-		die("%s", what);
-}
-
 static inline struct timespec lock_deadline(struct lock_way way)
 {
 	struct timespec until;

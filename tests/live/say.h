@@ -72,6 +72,13 @@ static inline void die(const char *format, ...)
 	abort();
 }
 
+static inline void need(int error, const char *what)
+{
+	errno = error;
+	if (error)
+		die("%s", what);
+}
+
 /* The calling thread. Its descriptor stays open for as long as the process lives. */
 static inline struct who who_am_i(void)
 {

@@ -33,6 +33,15 @@ from steps import (
 
 BITSET = {"op": "FUTEX_WAIT_BITSET"}
 
+
+
+@pytest.fixture
+def start_agent(start_agent):
+    """Without the census, which would find some of these locks before anybody waits for them: what is
+    tested here is what hooks and sweep prove. test_census.py has both together."""
+    return lambda *options, **settings: start_agent("--census", "off", *options, **settings)
+
+
 # name → (program, kind of lock, how often it is taken, what the lock looks like, how one waits)
 KINDS = {
     "normal": ("lock_steps", "normal", 1, {}, {}),

@@ -924,6 +924,54 @@ static void test_container(void **state)
 	json_decref(json);
 }
 
+/* --- what the census found --- */
+
+static struct alert sample_suspected(void)
+{
+	static const struct census_info census = { .seconds = 0.0123,
+						   .scanned_bytes = 1080000000,
+						   .shared_bytes = 4096,
+						   .left_bytes = 5000000,
+						   .strangers = 3,
+						   .error = E2BIG };
+	static struct lock_info lock;
+	struct alert alert = sample_orphan();
+
+	lock = alert.locks[0];
+	lock.proof = PROOF_SHAPE;
+	lock.evidence = EVIDENCE_FIELDS | EVIDENCE_DATA;
+	alert.kind = ALERT_LOCK_SUSPECTED;
+	alert.severity = SEVERITY_WARNING;
+	alert.locks = &lock;
+	alert.n_locks = 1;
+	alert.n_waiters = 0;
+	alert.census = &census;
+	return alert;
+}
+
+static void test_suspected(void **state)
+{
+	struct alert alert = sample_suspected();
+	json_t *json = json_of(alert);
+
+	(void)state;
+	assert_detail(alert, "evidence: valid-fields, data-section");
+	assert_detail(
+		alert,
+		"census: 1.1 GB of memory in 12 ms, not 5.0 MB shared, swapped out or beyond");
+	assert_detail(
+		alert,
+		"beware: 3 places in this memory look like locks of threads that the process");
+	assert_own_members(json, "orphan_id process thread exit locks waiters census evidence");
+	assert_json_string(json, "message", "web[4700] worker-3[4712] may hold 1 lock");
+	assert_json_string(json, "census.scope", "part");
+	assert_json_string(json, "census.errno", "E2BIG");
+	assert_json_number(json, "census.scanned_bytes", 1080000000);
+	assert_json_number(json, "census.strangers", 3);
+	assert_int_equal(json_array_size(member(json, "evidence")), 2);
+	json_decref(json);
+}
+
 /* --- JSON: each kind --- */
 
 static void test_json_common(void **state)
@@ -1505,6 +1553,7 @@ int main(void)
 		cmocka_unit_test(test_missing),
 		cmocka_unit_test(test_command_lines_only_when_asked),
 		cmocka_unit_test(test_container),
+		cmocka_unit_test(test_suspected),
 		cmocka_unit_test(test_json_common),
 		cmocka_unit_test(test_json_lock_orphaned),
 		cmocka_unit_test(test_json_orphan_wait),

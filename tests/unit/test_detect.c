@@ -364,6 +364,53 @@ static void places(void **state)
 	assert_int_equal(detect_place(&mapping, WORD).inode, 0);
 }
 
+/* What speaks for a find of the census, and what is enough. */
+static void evidence(void **state)
+{
+	static const struct {
+		uint32_t owner, layout;
+		const char *symbol;
+		bool data, waited_for;
+		uint64_t strangers;
+		uint32_t evidence;
+		bool enough;
+	} cases[] = {
+		/* On the heap: a large number among no strangers is enough, a small one is not. */
+		{ 5, LAYOUT_GLIBC_MUTEX, "", 0, 0, 0, EVIDENCE_ALONE, false },
+		{ 9999, LAYOUT_GLIBC_MUTEX, "", 0, 0, 0, EVIDENCE_ALONE, false },
+		{ 10000, LAYOUT_GLIBC_MUTEX, "", 0, 0, 0, EVIDENCE_ALONE | EVIDENCE_TID, true },
+		{ 10000, LAYOUT_GLIBC_MUTEX, "", 0, 0, 1, EVIDENCE_TID, false },
+		/* In data. */
+		{ 5, LAYOUT_GLIBC_MUTEX, "", 1, 0, 0, EVIDENCE_ALONE | EVIDENCE_DATA, true },
+		{ 5, LAYOUT_GLIBC_MUTEX, "", 1, 0, 1, EVIDENCE_DATA, false },
+		{ 5, LAYOUT_GLIBC_MUTEX, "clock+0x8", 1, 0, 1, EVIDENCE_DATA, false },
+		{ 5, LAYOUT_GLIBC_MUTEX, "blocks", 1, 0, 1, EVIDENCE_DATA, false },
+		{ 5, LAYOUT_GLIBC_MUTEX, "queue_lock", 1, 0, 1, EVIDENCE_DATA | EVIDENCE_SYMBOL,
+		  true },
+		{ 5, LAYOUT_GLIBC_MUTEX, "clock_Lock", 1, 0, 1, EVIDENCE_DATA | EVIDENCE_SYMBOL,
+		  true },
+		{ 5, LAYOUT_GLIBC_MUTEX, "lock", 1, 0, 1, EVIDENCE_DATA | EVIDENCE_SYMBOL, true },
+		{ 5, LAYOUT_GLIBC_MUTEX, "StatMutex", 1, 0, 1, EVIDENCE_DATA | EVIDENCE_SYMBOL,
+		  true },
+		/* Somebody waited there; or there is more to the layout. */
+		{ 5, LAYOUT_GLIBC_MUTEX, "", 0, 1, 9, EVIDENCE_WAITED_FOR, true },
+		{ 5, LAYOUT_GLIBC_RWLOCK_12, "", 0, 0, 9, EVIDENCE_LAYOUT, true },
+		{ 5, LAYOUT_GLIBC_PI, "", 0, 0, 9, EVIDENCE_LAYOUT, true },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+		struct lock_state lock = { .owner = cases[i].owner, .layout = cases[i].layout };
+		struct look_mapping mapping = { .data = cases[i].data };
+		uint32_t got;
+
+		strcpy(mapping.symbol, cases[i].symbol);
+		got = detect_evidence(&lock, &mapping, cases[i].waited_for, cases[i].strangers);
+		assert_int_equal(got, cases[i].evidence | EVIDENCE_FIELDS);
+		assert_int_equal(detect_evidence_enough(got), cases[i].enough);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -373,6 +420,7 @@ int main(void)
 		cmocka_unit_test(lock_calls), cmocka_unit_test(waits_for),
 		cmocka_unit_test(parked),     cmocka_unit_test(wait_lengths),
 		cmocka_unit_test(severities), cmocka_unit_test(places),
+		cmocka_unit_test(evidence),
 	};
 
 	return cmocka_run_group_tests_name("detect", tests, NULL, NULL);

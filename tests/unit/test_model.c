@@ -174,6 +174,12 @@ static void orphans_are_told_by_place_and_owner(void **state)
 	assert_null(model_orphan(&model, &other_place));
 	assert_int_equal(model_orphans(&model), 1);
 	model_orphan_close(&model, orphan);
+	/* And the other way round. */
+	template.key.owner_ns_tid = 0;
+	orphan = model_orphan_open(&model, &template);
+	other_owner.owner_ns_tid = 8;
+	assert_ptr_equal(model_orphan(&model, &other_owner), orphan);
+	model_orphan_close(&model, orphan);
 	assert_int_equal(model_orphans(&model), 0);
 	model_clear(&model);
 }
