@@ -122,7 +122,7 @@ test-vm:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
-		  user/censuses.c user/sweep.c user/signals.c,$(wildcard user/*.c))
+		  user/censuses.c user/inspect.c user/sweep.c user/signals.c,$(wildcard user/*.c))
 UNIT_OBJECTS := $(patsubst user/%.c,$(BUILD)/unit/%.o,$(UNIT_MODULES))
 
 .SECONDARY: $(UNIT_OBJECTS)
@@ -192,8 +192,8 @@ lint:
 install: all
 	install -D -m 0755 $(BUILD)/deadhold $(DESTDIR)$(PREFIX)/sbin/deadhold
 	install -D -m 0644 docs/deadhold.8 $(DESTDIR)$(PREFIX)/share/man/man8/deadhold.8
-	install -D -m 0644 docs/alerts.schema.json \
-		$(DESTDIR)$(PREFIX)/share/deadhold/alerts.schema.json
+	install -D -m 0644 -t $(DESTDIR)$(PREFIX)/share/deadhold \
+		docs/alerts.schema.json docs/inspect.schema.json
 
 uninstall:
 	rm -f $(DESTDIR)$(PREFIX)/sbin/deadhold $(DESTDIR)$(PREFIX)/share/man/man8/deadhold.8

@@ -46,6 +46,19 @@ static __always_inline struct robust_list_head *compat_robust_list(struct task_s
 	return new->futex.robust_list;
 }
 
+/* The same as a number, for global functions: they take no pointer into user memory. */
+static __always_inline __u64 compat_robust_address(struct task_struct *task)
+{
+	struct task_struct___new *new = (void *)task;
+	__u64 address = 0;
+
+	if (bpf_core_field_exists(task->robust_list))
+		bpf_core_read(&address, sizeof(address), &task->robust_list);
+	else
+		bpf_core_read(&address, sizeof(address), &new->futex.robust_list);
+	return address;
+}
+
 /* The group leader's exec in progress. 6.1 (5.17, 60700e38fb68): group_exec_task; group_exit_task before. */
 struct signal_struct___old {
 	struct task_struct *group_exit_task;

@@ -279,10 +279,10 @@ static __always_inline __u32 musl_end(__u64 self, __u32 tid)
 	return cancel && result == PTHREAD_CANCELED_RESULT ? END_CANCEL : END_LIBC;
 }
 
-/* Each libc's descriptor is known by the thread's own TID in its place. */
-static __always_inline __u32 libc_end_of(struct task_struct *task, __u64 robust, __u32 ns_tid)
+/* Each libc's descriptor is known by the thread's own TID in its place. A global function: verified once. */
+__weak __noinline __u32 libc_end_of(__u64 self, __u64 robust, __u32 ns_tid)
 {
-	__u64 self = compat_thread_pointer(task), self_word = 0;
+	__u64 self_word = 0;
 	__u32 tid, cancel;
 
 	if (robust && user_u32(robust + GLIBC_ROBUST_TO_TID, &tid) && tid == ns_tid &&
@@ -362,6 +362,7 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 	struct dead_row dead = {};
 	struct thread_end end = {};
 	__u32 libc_end = END_UNKNOWN;
+	__u64 robust_address = 0;
 
 	if (!task_is_user(task))
 		return 0;
@@ -380,7 +381,8 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 	__sync_fetch_and_add(&dead.exit_ns, 0); /* full barrier: see futex.bpf.c */
 
 	if (readable) {
-		libc_end = libc_end_of(task, (__u64)robust, end.key.ns_tid);
+		robust_address = compat_robust_address(task);
+		libc_end = libc_end_of(compat_thread_pointer(task), robust_address, end.key.ns_tid);
 		robust_list_check(&end, robust);
 	}
 	candidates_check(&end, task);

@@ -75,7 +75,9 @@ static __always_inline void shared_candidate_note(__u32 owner, const struct shar
 		if (!row)
 			return; /* the sweep finds the waiter */
 	}
-	slot = &row->slot[(search->place.offset >> 3) % SHARED_SLOTS];
+	/* Locks lie 40 bytes apart, or on cache lines of their own. */
+	slot = &row->slot[((search->place.offset >> 3) ^ (search->place.offset >> 6)) %
+			  SHARED_SLOTS];
 	/* Torn by another writer, the slot leads to no word that names the dying thread: harmless. */
 	slot->mapping = search->mapping;
 	slot->offset = search->place.offset;

@@ -1,8 +1,8 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Checks that docs/alerts.md, docs/alerts.schema.json and any recorded lines agree.
+"""Checks that docs/alerts.md, docs/inspect.md, their schemas and any recorded lines agree.
 
-    contract.py               the examples of docs/alerts.md, and the schema against mutations
+    contract.py               the examples of both, and the alerts' schema against mutations
     contract.py FILE...       also every line of these recordings ("-": standard input)
 
 Exit status: 0 all agree, 1 something does not, 2 could not look.
@@ -66,8 +66,9 @@ def parse(line):
 # What translated() knows how to say in draft 7, or leaves as it is.
 KEYWORDS = {
     "$defs", "$ref", "additionalProperties", "allOf", "anyOf", "const", "dependentRequired",
-    "description", "else", "enum", "if", "items", "maximum", "minItems", "minProperties", "minimum",
-    "not", "pattern", "properties", "propertyNames", "required", "then", "type",
+    "description", "else", "enum", "if", "items", "maxItems", "maximum", "minItems", "minProperties",
+    "minimum", "not", "pattern", "properties", "propertyNames", "required", "then", "type",
+    "uniqueItems",
 }  # fmt: skip
 
 
@@ -185,6 +186,43 @@ def find_objects(value, name):
             yield from find_objects(member, name)
 
 
+class InspectContract:
+    """The same for the lines of `deadhold inspect`, which are few."""
+
+    def __init__(self):
+        self.schema = json.loads((DOCS / "inspect.schema.json").read_text(encoding="utf-8"))
+        jsonschema.Draft202012Validator.check_schema(self.schema)
+        self.validator = jsonschema.Draft202012Validator(self.schema)
+
+    def wrong(self, line):
+        errors = [f"{e.json_path}: {e.message}" for e in self.validator.iter_errors(line)]
+        yield from errors or check_inspect_sense(line)
+
+
+def check_inspect_sense(line):
+    """What a schema cannot say, of an inspection that is by the schema."""
+    waiting = {}
+    for thread in line["threads"]:
+        if "lock" in thread.get("wait", {}):
+            waiting.setdefault(thread["wait"]["lock"], []).append(thread["tid"])
+    for lock in line["locks"]:
+        if lock["waiters"] != waiting.pop(lock["address"], []):
+            yield f"the waiters of {lock['address']} are not those that wait for it"
+        if not lock["waiters"] and lock["proof"] == "waiter":
+            yield f"nobody waits for {lock['address']}, which is known by its waiters"
+    if waiting:
+        yield f"threads wait for locks that are not there: {waiting}"
+    tids = [thread["tid"] for thread in line["threads"]]
+    for tid in [tid for cycle in line["cycles"] for tid in cycle]:
+        if tid not in tids:
+            yield f"{tid} of a cycle is no thread"
+    if not line["message"].startswith(f"{line['process']['comm']}[{line['process']['pid']}]: "):
+        yield "the message does not begin with the process"
+
+
+INSPECT = InspectContract()
+
+
 def check_line(contract, line, where, findings):
     """Returns the alert, or None where the line is no alert at all."""
     try:
@@ -192,9 +230,34 @@ def check_line(contract, line, where, findings):
     except ValueError as error:
         findings.add(where, f"no JSON: {error}")
         return None
-    for wrong in contract.wrong(alert):
+    inspected = isinstance(alert, dict) and alert.get("schema") == "deadhold.inspect/1"
+    for wrong in (INSPECT if inspected else contract).wrong(alert):
         findings.add(where, wrong)
     return alert
+
+
+def check_inspect(alerts, findings):
+    """The example of docs/inspect.md in both forms, and what its schema has in common with the alerts'."""
+    texts = {}
+    for found in EXAMPLE.finditer((DOCS / "inspect.md").read_text(encoding="utf-8")):
+        texts[found["form"]] = found["body"]
+    line = check_line(INSPECT, texts.get("json", ""), "docs/inspect.md: json", findings)
+    first, *details = texts.get("text", "").split("\n")
+    if line and not first.endswith(" " + line.get("message", "")):
+        findings.add("docs/inspect.md", "text and message differ")
+    check_details(details, "docs/inspect.md: text", findings)
+    for name, definition in alerts.schema["$defs"].items():
+        own = INSPECT.schema["$defs"].get(name, definition)
+        if own != definition and name not in ("census", "lock", "owner", "thread", "wait"):
+            findings.add("docs/inspect.schema.json", f"{name} is not as in alerts.schema.json")
+
+
+def check_details(details, where, findings):
+    for detail in details:
+        if not detail.startswith("  "):
+            findings.add(where, f"detail is not indented: {detail}")
+        if len(detail) > 80:
+            findings.add(where, f"detail is {len(detail)} columns wide: {detail}")
 
 
 def check_text(text, kind, where, findings):
@@ -206,11 +269,7 @@ def check_text(text, kind, where, findings):
         return None
     if match["kind"] != kind:
         findings.add(where, f"is of kind {match['kind']}")
-    for detail in details:
-        if not detail.startswith("  "):
-            findings.add(where, f"detail is not indented: {detail}")
-        if len(detail) > 80:
-            findings.add(where, f"detail is {len(detail)} columns wide: {detail}")
+    check_details(details, where, findings)
     return match
 
 
@@ -359,6 +418,7 @@ def check_recording(contract, name, findings):
 def main(recordings):
     findings = Findings()
     contract = Contract()
+    check_inspect(contract, findings)
     alerts = check_examples(contract, findings)
     tried = check_mutations(contract, alerts, findings)
     lines = sum(check_recording(contract, name, findings) for name in recordings)

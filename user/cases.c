@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 
 #include <utlist.h>
 
@@ -211,21 +210,8 @@ static void case_add(struct orphan_case *c, const struct ev_held *held)
 
 static void found_map(struct found *found, const struct look_mapping *mapping)
 {
-	struct lock_info *info = &found->info;
-
-	if (!mapping->known)
-		return;
-	info->map_start = mapping->start;
-	info->map_offset = mapping->offset;
-	memcpy(info->map_path, mapping->path, sizeof(info->map_path));
-	memcpy(info->symbol, mapping->symbol, sizeof(info->symbol));
-	found->place.shared = detect_place(mapping, found->state.address);
-	if (found->place.shared.inode) {
-		info->shared = true;
-		info->device = makedev(mapping->device >> 20, mapping->device & 0xfffff);
-		info->inode = mapping->inode;
-		info->object_offset = found->place.shared.offset;
-	}
+	if (mapping->known)
+		found->place.shared = detect_mapping(&found->info, mapping);
 }
 
 /*
@@ -240,6 +226,12 @@ static bool owner_is_dead(const struct orphan_case *c)
 	return hooks_dead(c->cases->agent->hooks, &key, &row) && row.exit_ns == c->time_ns;
 }
 
+static void found_vanish(struct orphan_case *c, struct found *found)
+{
+	found->dropped = true;
+	c->cases->agent->unsaid.vanished++;
+}
+
 /* What the memory says now. What the kernel saw at the exit stays true of that moment. */
 static void found_read(struct orphan_case *c, struct found *found, const struct lock_words *words)
 {
@@ -252,8 +244,8 @@ static void found_read(struct orphan_case *c, struct found *found, const struct 
 	    (found->proof == PROOF_SHAPE && !lock_shape(words, &now)) ||
 	    (found->unread && c->owner_ns_tid &&
 	     (!owner_is_dead(c) || (now.thread && now.thread != c->owner_thread)))) {
-		found->dropped = !found->certain;
-		c->cases->agent->unsaid.vanished += found->dropped;
+		if (!found->certain)
+			found_vanish(c, found);
 		return;
 	}
 	if (found->unread && !now.owner && found->proof != PROOF_SHAPE)
@@ -293,6 +285,8 @@ static void case_looked(void *context, const struct look *look, const struct loo
 		found = &c->found[c->looked + i];
 		if (!answer->error && i < answer->n)
 			found_read(c, found, &answer->at[i].words);
+		else if (answer->error == -ESRCH && found->unread)
+			found_vanish(c, found); /* with its process */
 		detect_lock(&found->info, &found->state, found->proof, libc);
 		if (!found->info.owner_tid)
 			found->info.owner_tid = c->owner_ns_tid;

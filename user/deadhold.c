@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "inspect.h"
 #include "options.h"
 #include "watch.h"
 
@@ -35,6 +36,8 @@ int main(int argc, char **argv)
 	error = options_parse(&options, argc, argv);
 	if (error)
 		return error == -ECANCELED ? 0 : 2;
+	if (options.command == COMMAND_INSPECT)
+		return inspect_run(&options);
 	if (options_check_host(&options))
 		return 1;
 	return options.command == COMMAND_CHECK ? check_run(&options) : watch_run(&options);

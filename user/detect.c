@@ -3,8 +3,10 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 #include "detect.h"
+#include "wait.h"
 
 /* From here on a number is rare in memory by chance: docs/census.md. */
 #define EVIDENCE_LARGE_TID 10000
@@ -181,6 +183,23 @@ struct shared_place detect_place(const struct look_mapping *mapping, uint64_t ad
 	};
 }
 
+struct shared_place detect_mapping(struct lock_info *info, const struct look_mapping *mapping)
+{
+	struct shared_place place = detect_place(mapping, info->address);
+
+	info->map_start = mapping->start;
+	info->map_offset = mapping->offset;
+	memcpy(info->map_path, mapping->path, sizeof(info->map_path));
+	memcpy(info->symbol, mapping->symbol, sizeof(info->symbol));
+	if (place.inode) {
+		info->shared = true;
+		info->device = makedev(mapping->device >> 20, mapping->device & 0xfffff);
+		info->inode = mapping->inode;
+		info->object_offset = place.offset;
+	}
+	return place;
+}
+
 bool detect_left_by(const struct lock_state *state, uint32_t owner)
 {
 	if (!state->held)
@@ -223,24 +242,6 @@ bool detect_waits_for(const struct task_row *row, uint64_t word, uint32_t layout
 	return row->word == word;
 }
 
-static const char *op_name(uint32_t op)
-{
-	switch (op & FUTEX_OP_MASK) {
-	case FUTEX_OP_WAIT:
-		return "FUTEX_WAIT";
-	case FUTEX_OP_WAIT_BITSET:
-		return "FUTEX_WAIT_BITSET";
-	case FUTEX_OP_LOCK_PI:
-		return "FUTEX_LOCK_PI";
-	case FUTEX_OP_LOCK_PI2:
-		return "FUTEX_LOCK_PI2";
-	case FUTEX_OP_WAIT_REQUEUE_PI:
-		return "FUTEX_WAIT_REQUEUE_PI";
-	default:
-		return "futex";
-	}
-}
-
 void detect_wait(struct wait_info *out, uint32_t op, uint64_t since_ns, bool timed,
 		 uint64_t timeout_ns, uint64_t now_ns, int64_t realtime_offset_ns)
 {
@@ -248,7 +249,9 @@ void detect_wait(struct wait_info *out, uint32_t op, uint64_t since_ns, bool tim
 	uint64_t from = since_ns ?: now_ns;
 	bool realtime;
 
-	*out = (struct wait_info){ .op = op_name(op), .since_ns = since_ns, .has_timeout = timed };
+	*out = (struct wait_info){ .op = wait_op_name(op),
+				   .since_ns = since_ns,
+				   .has_timeout = timed };
 	if (!timed)
 		return;
 	if (cmd == FUTEX_OP_WAIT) {

@@ -35,6 +35,9 @@ void detect_lock(struct lock_info *out, const struct lock_state *state, enum loc
  */
 struct shared_place detect_place(const struct look_mapping *mapping, uint64_t address);
 
+/* The mapping, symbol and identity of a lock whose address is in *info. Returns where it is. */
+struct shared_place detect_mapping(struct lock_info *info, const struct look_mapping *mapping);
+
 /* Does this state of the lock say that `owner` (0: somebody unknown) left it locked? */
 bool detect_left_by(const struct lock_state *state, uint32_t owner);
 

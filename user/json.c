@@ -14,7 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "jsonw.h"
+#include "json.h"
 #include "signame.h"
 
 #define NS_PER_S 1000000000LL
@@ -50,8 +50,7 @@ static void json_seconds(struct jsonw *w, const char *key, double seconds)
 		jsonw_real(w, key, seconds);
 }
 
-/* RFC 3339, UTC, nanoseconds. */
-static void json_time(struct jsonw *w, const char *key, int64_t realtime_ns)
+void json_time(struct jsonw *w, const char *key, int64_t realtime_ns)
 {
 	time_t seconds = realtime_ns / NS_PER_S;
 	struct tm tm;
@@ -121,8 +120,8 @@ static void json_lock_id(struct jsonw *w, const struct lock_info *lock,
 
 /* --- objects: one member a line, as in docs/alerts.md --- */
 
-static void json_process(struct jsonw *w, const char *key, const struct process_info *process,
-			 const struct run *run)
+void json_process(struct jsonw *w, const char *key, const struct process_info *process,
+		  const struct run *run)
 {
 	char id[ID_BYTES];
 
@@ -153,16 +152,21 @@ static bool has_thread(const struct thread_info *thread)
 	return thread->tid > 0 || thread->ns_tid > 0;
 }
 
-static void json_thread(struct jsonw *w, const char *key, const struct thread_info *thread)
+void json_thread_members(struct jsonw *w, const struct thread_info *thread)
 {
-	if (!has_thread(thread))
-		return;
-	jsonw_object(w, key);
 	json_id(w, "tid", thread->tid);
 	jsonw_escaped(w, "name", thread->name);
 	if (thread->start_ticks)
 		json_u64(w, "start_ticks", thread->start_ticks);
 	json_id(w, "ns_tid", thread->ns_tid);
+}
+
+static void json_thread(struct jsonw *w, const char *key, const struct thread_info *thread)
+{
+	if (!has_thread(thread))
+		return;
+	jsonw_object(w, key);
+	json_thread_members(w, thread);
 	jsonw_object_end(w);
 }
 
@@ -206,13 +210,11 @@ static void json_evidence(struct jsonw *w, uint32_t evidence)
 	jsonw_array_end(w);
 }
 
-/* process: whose memory the address is in */
-static void json_lock(struct jsonw *w, const char *key, const struct lock_info *lock,
-		      const struct process_info *process, const struct run *run)
+void json_lock_members(struct jsonw *w, const struct lock_info *lock,
+		       const struct process_info *process, const struct run *run)
 {
 	bool found = lock->address; /* of a lock that was not found nothing of this is known */
 
-	jsonw_object(w, key);
 	json_lock_id(w, lock, process, run);
 	if (found)
 		json_hex(w, "address", lock->address);
@@ -229,6 +231,13 @@ static void json_lock(struct jsonw *w, const char *key, const struct lock_info *
 	json_evidence(w, lock->evidence);
 	json_mapping(w, "mapping", lock);
 	jsonw_escaped(w, "symbol", lock->symbol);
+}
+
+static void json_lock(struct jsonw *w, const char *key, const struct lock_info *lock,
+		      const struct process_info *process, const struct run *run)
+{
+	jsonw_object(w, key);
+	json_lock_members(w, lock, process, run);
 	jsonw_object_end(w);
 }
 

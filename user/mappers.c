@@ -115,6 +115,14 @@ static int task_count_owners(const struct task *task, int32_t ns_tid, int32_t *t
 	return owners;
 }
 
+static uint32_t task_namespace(const struct task *task)
+{
+	char text[64];
+	ssize_t n = task_read_link(task->thread, "ns/pid", text, sizeof(text));
+
+	return n > 0 ? proc_namespace_parse(text, n) : 0;
+}
+
 /* 0, or -errno when the process could not be looked at. */
 static int mappers_look(const struct mappers *mappers, int32_t pid, struct mappers_answer *answer)
 {
@@ -122,6 +130,7 @@ static int mappers_look(const struct mappers *mappers, int32_t pid, struct mappe
 	int err = task_open(&task, pid, 0), owners;
 	uint64_t address = 0;
 	int32_t tid = 0;
+	uint32_t pid_ns;
 
 	if (err)
 		return err;
@@ -139,6 +148,10 @@ static int mappers_look(const struct mappers *mappers, int32_t pid, struct mappe
 	owners = task_count_owners(&task, mappers->ns_tid, &tid);
 	if (owners < 0)
 		return owners;
+	pid_ns = task_namespace(&task);
+	if (!answer->count)
+		answer->pid_ns = pid_ns;
+	answer->foreign |= !pid_ns || pid_ns != answer->pid_ns;
 	answer->count++;
 	answer->owners += owners;
 	if (!answer->owner_tid)

@@ -30,6 +30,8 @@ enum {
 	KEY_EXIT_HOOK,
 	KEY_CMDLINE,
 	KEY_JSON,
+	KEY_ALL,
+	KEY_PROBE,
 	KEY_CENSUS,
 	KEY_CENSUS_CPU,
 };
@@ -40,6 +42,7 @@ static const char help_text[] =
 	"\n"
 	"USAGE:\n"
 	"  deadhold [watch] [OPTION...]   stream alerts until interrupted (the default)\n"
+	"  deadhold inspect PID...        one look at processes, running or hung already\n"
 	"  deadhold check [OPTION...]     what this host supports, and why not more\n"
 	"\n"
 	"OPTIONS:\v"
@@ -53,8 +56,13 @@ static const char help_text[] =
 	"  deadhold -k lock-orphaned,orphan-wait -d 60\n"
 	"                                 orphaned locks, for a minute\n"
 	"  deadhold check                 which hooks work here\n"
+	"  deadhold inspect 1234          why does it hang?\n"
+	"  deadhold inspect 1234 -o dot | dot -Tsvg > graph.svg\n"
+	"                                 who waits for whom, drawn\n"
+	"  deadhold inspect --all         every process of the host\n"
 	"\n"
-	"Exit status: 0 after a clean end, 1 on failure, 2 on wrong usage.";
+	"Exit status: 0 after a clean end, 1 on failure, 2 on wrong usage.\n"
+	"Of inspect: 0 nothing wrong, 1 orphaned lock or deadlock, 2 could not look.";
 
 static const struct argp_option argp_options[] = {
 	{ 0, 0, 0, 0, "Whom to watch (each may be given several times):", 1 },
@@ -75,7 +83,11 @@ static const struct argp_option argp_options[] = {
 	  0 },
 	{ "cmdline", KEY_CMDLINE, 0, 0, "show command lines: they can hold secrets", 0 },
 
-	{ 0, 0, 0, 0, "How:", 3 },
+	{ 0, 0, 0, 0, "Inspect:", 3 },
+	{ "all", KEY_ALL, 0, 0, "every process with threads that wait for locks", 0 },
+	{ "probe", KEY_PROBE, "SEC", 0, "status 1 only if it stays wrong for SEC seconds", 0 },
+
+	{ 0, 0, 0, 0, "How:", 4 },
 	{ "futex-hook", KEY_FUTEX_HOOK, "RUNG", 0, "auto, switch or tracepoint (auto)", 0 },
 	{ "exit-hook", KEY_EXIT_HOOK, "RUNG", 0,
 	  "auto, tracepoint, fentry, fentry-early or late (auto)", 0 },
@@ -86,7 +98,7 @@ static const struct argp_option argp_options[] = {
 	{ "census-cpu", KEY_CENSUS_CPU, "PERCENT", 0, "share of one CPU that this may take (2)",
 	  0 },
 	{ "duration", 'd', "SEC", 0, "stop after so long", 0 },
-	{ "output", 'o', "FORMAT", 0, "text or json (text)", 0 },
+	{ "output", 'o', "FORMAT", 0, "text or json (text); inspect: also dot", 0 },
 	{ "json", KEY_JSON, 0, 0, "short for -o json", 0 },
 	{ "quiet", 'q', 0, 0, "nothing on stderr but errors", 0 },
 	{ "verbose", 'v', 0, 0, "more on stderr", 0 },
@@ -98,7 +110,8 @@ static const struct argp_option argp_options[] = {
 struct parse {
 	struct options *options;
 	bool command_given;
-	int watch_key; /* an option that goes with watch alone; 0: none was given */
+	/* An option that goes with this command alone; 0: none was given. */
+	int watch_key, inspect_key;
 };
 
 /* Wrong usage: one line. Returns what argp is to stop with. */
@@ -136,6 +149,23 @@ static int set_id(struct id_list *list, int key, const char *arg)
 				   arg, LOCK_TID_LIMIT - 1);
 	if (list->n == OPTION_LIST)
 		return usage_error("too many --%s: give at most %d", option_name(key), OPTION_LIST);
+	list->id[list->n++] = id;
+	return 0;
+}
+
+/* A process that inspect is given. */
+static int set_process(struct id_list *list, const char *word)
+{
+	char *end;
+	long id;
+
+	errno = 0;
+	id = strtol(word, &end, 10);
+	if (word[0] < '0' || word[0] > '9' || *end || errno || id < 1 || id >= LOCK_TID_LIMIT)
+		return usage_error("bad PID '%s': use a number from 1 to %u", word,
+				   LOCK_TID_LIMIT - 1);
+	if (list->n == OPTION_LIST)
+		return usage_error("too many PIDs: give at most %d, or --all", OPTION_LIST);
 	list->id[list->n++] = id;
 	return 0;
 }
@@ -252,7 +282,7 @@ static int set_choice(unsigned int *choice, int key, const char *arg, const char
 	return usage_error("bad --%s '%s': use %s", option_name(key), arg, all);
 }
 
-static const char *const output_words[] = { "text", "json", NULL };
+static const char *const output_words[] = { "text", "json", "dot", NULL };
 static const char *const futex_words[] = { "auto", "switch", "tracepoint", NULL };
 static const char *const census_words[] = { "off", "auto", "all", NULL };
 static const char *const exit_words[] = { "auto",	  "tracepoint", "fentry",
@@ -294,19 +324,26 @@ static int parse_watch_option(struct options *o, int key, const char *arg)
 		return set_flag(&o->all_signals);
 	case KEY_NOISE_INTERVAL:
 		return set_seconds(&o->noise_interval_s, key, arg);
-	case KEY_CMDLINE:
-		return set_flag(&o->cmdline);
 	case KEY_FUTEX_HOOK:
 		return set_choice(&o->futex_hook, key, arg, futex_words);
 	case KEY_EXIT_HOOK:
 		return set_choice(&o->exit_hook, key, arg, exit_words);
-	case KEY_CENSUS:
-		o->census_given = true;
-		return set_choice(&o->census, key, arg, census_words);
 	case KEY_CENSUS_CPU:
 		return set_percent(&o->census_percent, key, arg);
 	case 'd':
 		return set_seconds(&o->duration_s, key, arg);
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static int parse_inspect_option(struct options *o, int key, const char *arg)
+{
+	switch (key) {
+	case KEY_ALL:
+		return set_flag(&o->all);
+	case KEY_PROBE:
+		return set_seconds(&o->probe_s, key, arg);
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
@@ -321,6 +358,11 @@ static int parse_common_option(struct options *o, int key, const char *arg)
 	case KEY_JSON:
 		o->output = OUTPUT_JSON;
 		return 0;
+	case KEY_CMDLINE:
+		return set_flag(&o->cmdline);
+	case KEY_CENSUS:
+		o->census_given = true;
+		return set_choice(&o->census, key, arg, census_words);
 	case 'q':
 		return set_flag(&o->quiet);
 	case 'v':
@@ -332,6 +374,8 @@ static int parse_common_option(struct options *o, int key, const char *arg)
 
 static int parse_command(struct parse *parse, const char *word)
 {
+	if (parse->command_given && parse->options->command == COMMAND_INSPECT)
+		return set_process(&parse->options->pids, word);
 	if (parse->command_given)
 		return usage_error("unexpected word '%s': options start with '-'; see "
 				   "'deadhold --help'",
@@ -339,25 +383,58 @@ static int parse_command(struct parse *parse, const char *word)
 	parse->command_given = true;
 	if (!strcmp(word, "watch"))
 		parse->options->command = COMMAND_WATCH;
+	else if (!strcmp(word, "inspect"))
+		parse->options->command = COMMAND_INSPECT;
 	else if (!strcmp(word, "check"))
 		parse->options->command = COMMAND_CHECK;
 	else
-		return usage_error("unknown command '%s': use 'watch' or 'check'", word);
+		return usage_error("unknown command '%s': use 'watch', 'inspect' or 'check'", word);
+	return 0;
+}
+
+/* One word for each, as in usage. */
+static const char *command_name(enum command command)
+{
+	return command == COMMAND_WATCH	    ? "watch"
+	       : command == COMMAND_INSPECT ? "inspect"
+					    : "check";
+}
+
+static int check_inspect(const struct options *o)
+{
+	if (!o->pids.n && !o->all)
+		return usage_error("inspect what? give PIDs, or --all");
+	if (o->pids.n && o->all)
+		return usage_error("--all looks at every process: leave out the PIDs, or --all");
+	if (o->all && o->output == OUTPUT_DOT)
+		return usage_error("a graph is of one process: give its PID in place of --all");
 	return 0;
 }
 
 static int parse_end(const struct parse *parse)
 {
 	struct options *o = parse->options;
+	int key = 0;
 
-	if (o->command == COMMAND_CHECK && parse->watch_key)
-		return usage_error("--%s does not go with 'check': leave it out, or use 'watch'",
-				   option_name(parse->watch_key));
+	if (o->command != COMMAND_WATCH)
+		key = parse->watch_key;
+	if (!key && o->command != COMMAND_INSPECT)
+		key = parse->inspect_key;
+	if (!key && o->command == COMMAND_CHECK && o->cmdline)
+		key = KEY_CMDLINE;
+	if (!key && o->command == COMMAND_CHECK && o->census_given)
+		key = KEY_CENSUS;
+	if (key)
+		return usage_error("--%s does not go with '%s': leave it out%s", option_name(key),
+				   command_name(o->command),
+				   o->command == COMMAND_CHECK ? ", or use 'watch'" : "");
+	if (o->output == OUTPUT_DOT && o->command != COMMAND_INSPECT)
+		return usage_error("--output 'dot' goes with 'inspect' alone: use text or json");
 	if (o->quiet && o->verbose)
 		return usage_error("--quiet and --verbose exclude each other: give one of them");
 	if (!o->census_given && (o->pids.n || o->cgroups.n))
 		o->census = CENSUS_EVERYTHING;
-	return 0;
+	return o->command == COMMAND_INSPECT ? check_inspect(o) : 0;
 }
 
 static error_t parse_key(int key, char *arg, struct argp_state *state);
@@ -408,6 +485,11 @@ static error_t parse_key(int key, char *arg, struct argp_state *state)
 	err = parse_common_option(parse->options, key, arg);
 	if (err != ARGP_ERR_UNKNOWN)
 		return err;
+	err = parse_inspect_option(parse->options, key, arg);
+	if (err != ARGP_ERR_UNKNOWN) {
+		parse->inspect_key = key;
+		return err;
+	}
 	err = parse_watch_option(parse->options, key, arg);
 	if (err != ARGP_ERR_UNKNOWN && !parse->watch_key)
 		parse->watch_key = key;

@@ -13,8 +13,8 @@
 
 #define OPTION_LIST 64 /* how often a repeatable option may be given */
 
-enum command { COMMAND_WATCH, COMMAND_CHECK };
-enum output_format { OUTPUT_TEXT, OUTPUT_JSON };
+enum command { COMMAND_WATCH, COMMAND_INSPECT, COMMAND_CHECK };
+enum output_format { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_DOT };
 enum census_mode { CENSUS_OFF, CENSUS_AUTO, CENSUS_EVERYTHING };
 enum futex_hook { FUTEX_AUTO, FUTEX_SWITCH, FUTEX_TRACEPOINT };
 enum exit_hook { EXIT_AUTO, EXIT_TRACEPOINT, EXIT_FENTRY, EXIT_FENTRY_EARLY, EXIT_LATE };
@@ -37,7 +37,7 @@ struct options {
 	enum census_mode census;
 	bool census_given;
 	double census_percent;	    /* of one CPU */
-	struct id_list pids;	    /* -p */
+	struct id_list pids;	    /* -p; those that inspect is given */
 	struct id_list tids;	    /* -t */
 	struct id_list sender_pids; /* --sender-pid */
 	struct word_list cgroups;   /* -c: as given; options_cgroup_path() makes them absolute */
@@ -48,6 +48,8 @@ struct options {
 	bool failed;
 	bool all_signals;
 	bool cmdline;
+	bool all;	/* inspect */
+	double probe_s; /* inspect; 0: no probe */
 	bool quiet;
 	bool verbose;
 	double noise_interval_s;
@@ -66,6 +68,12 @@ int options_parse(struct options *options, int argc, char **argv);
  * -ENOTDIR (no such cgroup).
  */
 int options_check_host(const struct options *options);
+
+/*
+ * Is it a process that lives? Returns 0, or -ESRCH after one line on stderr. `what`: the option or
+ * command that names it.
+ */
+int options_check_process(const char *what, int32_t pid);
 
 /*
  * The directory of a cgroup that was given as an absolute path below /sys/fs/cgroup, or as

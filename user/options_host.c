@@ -34,21 +34,23 @@ static int id_find(int32_t id, struct proc_status *status, struct proc_stat *sta
 	return 0;
 }
 
-static int process_check(const char *option, int32_t pid)
+int options_check_process(const char *what, int32_t pid)
 {
 	struct proc_status status;
 	struct proc_stat stat;
+	char thread[32];
 
 	if (id_find(pid, &status, &stat)) {
 		fprintf(stderr,
 			"deadhold: no process %d for %s: it has ended or never was; see 'ps -e'\n",
-			pid, option);
+			pid, what);
 		return -ESRCH;
 	}
 	if (status.tgid != pid) {
+		snprintf(thread, sizeof(thread), ", or -t %d", pid);
 		fprintf(stderr,
-			"deadhold: %d is a thread of process %d, not a process: use %s %d, or -t %d\n",
-			pid, status.tgid, option, status.tgid, pid);
+			"deadhold: %d is a thread of process %d, not a process: use %s %d%s\n", pid,
+			status.tgid, what, status.tgid, what[0] == '-' ? thread : "");
 		return -ESRCH;
 	}
 	/* A main thread that has ended stays as a zombie while its process lives on. */
@@ -132,7 +134,7 @@ static int processes_check(const char *option, const struct id_list *list)
 	int err = 0;
 
 	for (size_t i = 0; i < list->n && !err; i++)
-		err = process_check(option, list->id[i]);
+		err = options_check_process(option, list->id[i]);
 	return err;
 }
 

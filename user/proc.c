@@ -198,6 +198,8 @@ static bool status_parse_line(struct cursor *line, struct proc_status *status)
 		return (status->ns_tgid = status_innermost(line));
 	if (cursor_word(line, "NSpid:"))
 		return (status->ns_tid = status_innermost(line));
+	if (cursor_word(line, "voluntary_ctxt_switches:\t"))
+		return cursor_number(line, 10, &status->switches);
 	return false;
 }
 
@@ -210,6 +212,33 @@ int proc_status_parse(const char *text, size_t len, struct proc_status *status)
 	while (cursor_line(&c, &line))
 		known |= status_parse_line(&line, status);
 	return known ? 0 : -EINVAL;
+}
+
+/* " 0x7ffe12345678" */
+static bool syscall_value(struct cursor *c, uint64_t *value)
+{
+	return cursor_word(c, " 0x") && cursor_number(c, 16, value);
+}
+
+int proc_syscall_parse(const char *text, size_t len, struct proc_syscall *call)
+{
+	struct cursor c = { text, text + len };
+	uint64_t pc;
+
+	*call = (struct proc_syscall){ .where = SYSCALL_RUNNING };
+	if (cursor_word(&c, "running"))
+		return 0;
+	call->where = SYSCALL_BLOCKED;
+	if (cursor_word(&c, "-1")) {
+		call->where = SYSCALL_OUTSIDE;
+	} else {
+		if (!cursor_id(&c, &call->number))
+			return -EINVAL;
+		for (int i = 0; i < 6; i++)
+			if (!syscall_value(&c, &call->argument[i]))
+				return -EINVAL;
+	}
+	return syscall_value(&c, &call->sp) && syscall_value(&c, &pc) ? 0 : -EINVAL;
 }
 
 int proc_pidfd_parse(const char *text, size_t len, int32_t *pid, bool *thread)

@@ -46,10 +46,27 @@ struct proc_status {
 	int64_t uid;	 /* the real one; -1: unknown */
 	int32_t ns_tgid; /* in its own PID namespace: the last number of NStgid; 0: unknown */
 	int32_t ns_tid;	 /* the last number of NSpid; 0: unknown */
+	/* How often it has gone to sleep so far; 0: unknown. Unchanged: it has not run since. */
+	uint64_t switches;
 };
 
 /* 0, or -EINVAL when not a single known line is there. */
 int proc_status_parse(const char *text, size_t len, struct proc_status *status);
+
+/* /proc/PID/task/TID/syscall: what a thread that does not run does in the kernel. */
+struct proc_syscall {
+	enum {
+		SYSCALL_RUNNING,
+		SYSCALL_BLOCKED,
+		SYSCALL_OUTSIDE
+	} where;	/* outside: a page fault */
+	int32_t number; /* of the program's own table; the rest only where it is blocked in one */
+	uint64_t argument[6];
+	uint64_t sp; /* the user stack pointer, also outside */
+};
+
+/* 0, or -EINVAL. */
+int proc_syscall_parse(const char *text, size_t len, struct proc_syscall *call);
 
 /* One line of /proc/PID/maps. */
 struct proc_mapping {

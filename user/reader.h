@@ -112,6 +112,8 @@ struct mappers_answer {
 	uint32_t owners;   /* living threads of theirs with that number */
 	int32_t owner_tid; /* the first of them; 0: none */
 	uint32_t unread;   /* processes that could not be looked at */
+	bool foreign; /* they are of several PID namespaces, or that is not known: numbers mean nothing */
+	uint32_t pid_ns;   /* the namespace of the first of them */
 	int32_t first_pid; /* one of them; 0: none */
 	uint64_t first_start_ticks;
 	uint64_t first_address; /* of the byte at `offset`, in that process */

@@ -8,22 +8,14 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
+#include "detail.h"
 #include "words.h"
 
-#define COLUMNS	    80
-#define INDENT	    2
-#define INDENT_MORE 8
-/* In a line to be wrapped: a space that no line breaks at. Escaped text never holds this byte. */
-#define GLUE "\x01"
-
-#define LINE_BYTES   8192 /* more than an escaped path and an escaped symbol */
-#define PLACE_BYTES  (ESCAPED_BYTES(PATH_BYTES) + ESCAPED_BYTES(DETAIL_BYTES) + 32)
 #define PHRASE_BYTES 64
 
 #define NS_PER_MS UINT64_C(1000000)
@@ -49,101 +41,16 @@ static const char *ago(const struct alert *alert, uint64_t then_ns, char out[PHR
 	return out;
 }
 
-static size_t columns(const char *text, size_t bytes)
-{
-	size_t width = 0;
-
-	for (size_t i = 0; i < bytes; i++)
-		width += (text[i] & 0xc0) != 0x80;
-	return width;
-}
-
-/* Prints a line below the message: indented, and broken at spaces where it would be too wide. */
-static void print_wrapped(FILE *out, const char *line)
-{
-	size_t column = INDENT;
-
-	fprintf(out, "%*s", INDENT, "");
-	for (bool first = true; *line || first; first = false) {
-		size_t bytes = strcspn(line, " "), width = columns(line, bytes);
-
-		if (!first && column > INDENT_MORE && column + 1 + width > COLUMNS) {
-			fprintf(out, "\n%*s", INDENT_MORE, "");
-			column = INDENT_MORE;
-		} else if (!first) {
-			fputc(' ', out);
-			column++;
-		}
-		for (size_t i = 0; i < bytes; i++)
-			fputc(line[i] == GLUE[0] ? ' ' : line[i], out);
-		column += width;
-		line += bytes;
-		line += *line == ' ';
-	}
-	fputc('\n', out);
-}
-
-static __attribute__((format(printf, 2, 3))) void detail(FILE *out, const char *format, ...)
-{
-	char line[LINE_BYTES];
-	va_list arguments;
-
-	va_start(arguments, format);
-	vsnprintf(line, sizeof(line), format, arguments);
-	va_end(arguments);
-	print_wrapped(out, line);
-}
-
-/* ", /usr/bin/web+0x40e0 (queue_lock)", or what of it is known */
-static const char *lock_place(const struct lock_info *lock, char out[PLACE_BYTES])
-{
-	char path[ESCAPED_BYTES(PATH_BYTES)], symbol[ESCAPED_BYTES(DETAIL_BYTES)];
-	size_t used = 0;
-
-	out[0] = '\0';
-	if (lock->map_path[0] == '/' && lock->map_start)
-		used = (size_t)snprintf(out, PLACE_BYTES, ", %s+0x%" PRIx64,
-					ESCAPE(path, lock->map_path),
-					lock->address - lock->map_start + lock->map_offset);
-	else if (lock->map_path[0])
-		used = (size_t)snprintf(out, PLACE_BYTES, ", in %s", ESCAPE(path, lock->map_path));
-	if (lock->symbol[0])
-		snprintf(out + used, PLACE_BYTES - used, used ? " (%s)" : ", %s",
-			 ESCAPE(symbol, lock->symbol));
-	return out;
-}
-
-static const char *lock_type_words(enum lock_type type)
-{
-	switch (type) {
-	case LOCK_MUTEX:
-	case LOCK_ROBUST_MUTEX:
-		return "mutex";
-	case LOCK_PI_MUTEX:
-		return "priority-inheritance mutex";
-	case LOCK_RWLOCK:
-		return "rwlock, held for writing";
-	case LOCK_STDIO:
-		return "stdio stream's lock";
-	default:
-		return "lock of unknown make";
-	}
-}
-
 static void detail_lock(FILE *out, const struct lock_info *lock)
 {
-	const char *kind = lock_kind_name(lock->kind), *proof = lock_proof_name(lock->proof);
-	char address[PHRASE_BYTES] = "at an unknown address", times[PHRASE_BYTES] = "";
-	char place[PLACE_BYTES];
+	const char *proof = lock_proof_name(lock->proof);
+	char address[PHRASE_BYTES] = "at an unknown address";
+	char words[LOCK_WORDS_BYTES], place[LOCK_PLACE_BYTES];
 
 	if (lock->address)
 		snprintf(address, sizeof(address), "0x%" PRIx64, lock->address);
-	if (lock->recursion > 1)
-		snprintf(times, sizeof(times), ", held %u times", lock->recursion);
-	detail(out, "lock %s: %s%s%s%s%s%s, proof %s%s", address, lock->shared ? "shared " : "",
-	       lock_is_robust(lock) ? "robust " : "", kind ? kind : "", kind ? " " : "",
-	       lock_type_words(lock->type), times, proof ? proof : "unknown",
-	       lock_place(lock, place));
+	detail(out, "lock %s: %s, proof %s%s", address, lock_in_words(lock, words),
+	       proof ? proof : "unknown", lock_place(lock, place));
 }
 
 static void detail_locks(FILE *out, const struct alert *alert)
@@ -246,18 +153,10 @@ static void detail_process(FILE *out, const struct process_info *process, const 
 		detail(out, "%s was started as %s", comm, ESCAPE(cmdline, process->cmdline));
 }
 
-/* Keeps it on one line. */
-static void glue(char *words)
-{
-	for (; *words; words++)
-		if (*words == ' ')
-			*words = GLUE[0];
-}
-
 /* hooks: futex switch, exit tracepoint */
 static void detail_pairs(FILE *out, const char *label, const struct pair *pairs, size_t n)
 {
-	char line[LINE_BYTES];
+	char line[DETAIL_LINE_BYTES];
 	size_t used = (size_t)snprintf(line, sizeof(line), "%s:", label);
 
 	for (size_t i = 0; i < n && used < sizeof(line); i++) {
@@ -266,7 +165,7 @@ static void detail_pairs(FILE *out, const char *label, const struct pair *pairs,
 		int more;
 
 		if (pairs[i].word)
-			glue(ESCAPE(value, pairs[i].word));
+			detail_glue(ESCAPE(value, pairs[i].word));
 		else
 			snprintf(value, sizeof(value), "%" PRIu64, pairs[i].count);
 		more = snprintf(line + used, sizeof(line) - used, " %s" GLUE "%s%s", pairs[i].name,
@@ -274,7 +173,7 @@ static void detail_pairs(FILE *out, const char *label, const struct pair *pairs,
 		used += (size_t)more;
 	}
 	if (n)
-		print_wrapped(out, line);
+		detail_line(out, line);
 }
 
 static void details_ready(FILE *out, const struct alert *alert, const struct run *run)
@@ -348,7 +247,7 @@ static void details_lock_orphaned(FILE *out, const struct alert *alert, const st
 
 static void details_lock_suspected(FILE *out, const struct alert *alert, const struct run *run)
 {
-	char line[LINE_BYTES] = "evidence:";
+	char line[DETAIL_LINE_BYTES] = "evidence:";
 	size_t used = strlen(line);
 	uint32_t evidence = 0;
 

@@ -1,13 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The Makefile and the tools beside it, as whoever builds and installs deadhold meets them."""
 
+import itertools
+import os
 import pathlib
+import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "tests"))
+
+import contract  # noqa: E402 # from there
+
+Contract = contract.Contract()
 
 
 def run(*command, status=0, **settings):
@@ -64,10 +73,79 @@ def test_install_and_uninstall(tmp_path):
         "opt/dh/sbin/deadhold",
         "opt/dh/share/man/man8/deadhold.8",
         "opt/dh/share/deadhold/alerts.schema.json",
+        "opt/dh/share/deadhold/inspect.schema.json",
     }
     assert run(program, "--version")[0][0].startswith("deadhold ")
     make("uninstall", f"DESTDIR={tmp_path}", "PREFIX=/opt/dh")
     assert [p for p in tmp_path.rglob("*") if p.is_file() or "deadhold" in p.name] == []
+
+
+# --- make run, make demo
+
+
+@pytest.mark.parametrize("missing", [None, "uthash-dev"])
+def test_make_run(programs, tmp_path, missing):
+    """Says what it installs, if anything; builds; and watches, in one go."""
+    log = tmp_path / "log"
+    log.touch()
+    shutil.rmtree(tmp_path / "programs")
+    (tmp_path / "programs").mkdir()
+    if missing:
+        query = shutil.which("dpkg-query")
+        programs("dpkg-query", f'{query} "$@" | grep -v {missing}')
+        programs("apt-get", APT.format(log=log, fails=tmp_path / "fails"))
+    path = {"PATH": f"{programs.path['PATH']}:{os.environ['PATH']}"}
+    out, err = make("run", "ARGS=-d 1 --json", env={**os.environ, **path})
+    if missing:
+        (said,) = [line for line in err if "installing" in line]
+        assert said.startswith("tools/packages: installing ") and missing in said.split()
+        installs = [line.split() for line in log.read_text().splitlines() if " install " in line]
+        assert [missing] == [words[-1] for words in installs], log.read_text()
+    else:
+        assert err == []
+    lines = [line for line in out if line.startswith("{")]
+    alerts = [contract.parse(line) for line in lines]
+    wrong = [what for alert in alerts for what in Contract.wrong(alert)]
+    assert not wrong, wrong
+    kinds = [alert["kind"] for alert in alerts]
+    assert kinds[0] == "ready" and kinds[-1] == "summary", kinds
+    assert 1 <= alerts[-1]["run_time_s"] < 60
+    assert out.index("tools/as-root build/deadhold -d 1 --json") < out.index(lines[0])
+
+
+def test_make_demo():
+    """To its end: who died with which lock, who hangs, how it ended."""
+    out, err = make("demo")
+    assert err == []
+    assert out[-1] == (
+        "# deadhold named the dead worker, the lock it held, and the reporter that hangs."
+    )
+    pattern = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} (\S+) ([a-z-]+) (.*)$")
+    said = [match.groups() for match in map(pattern.match, out) if match]
+    pid = next(re.search(r"orders\[(\d+)\]", text)[1] for _, kind, text in said if "orphan" in kind)
+    worker = next(re.search(r"worker\[(\d+)\]", text)[1] for _, _, text in said if "worker" in text)
+    reporter = next(re.search(r"reporter\[(\d+)\]", t)[1] for _, _, t in said if "reporter" in t)
+    assert [(severity, kind) for severity, kind, _ in said] == [
+        ("info", "ready"),
+        ("CRITICAL", "lock-orphaned"),
+        ("CRITICAL", "orphan-wait"),
+        ("info", "orphan-cleared"),
+        ("info", "summary"),
+    ]
+    assert said[1][2] == f"orders[{pid}] worker[{worker}] died holding 1 lock"
+    assert said[2][2] == f"orders[{pid}] reporter[{reporter}] hangs: lock owner died"
+    assert re.fullmatch(rf"orders\[{pid}\] lock 0x[0-9a-f]+ is gone: exit", said[3][2])
+    text = "\n".join(out)
+    assert f"  dead owner worker (tid {worker}): its thread function returned" in text
+    assert re.search(rf"^  stuck reporter \(tid {reporter}\): waits for ever, for ", text, re.M)
+    assert re.search(r"^ +/\S*demo\+0x[0-9a-f]+ \(queue_lock\)$", text, re.M)
+    findings = contract.Findings()
+    for number, line in enumerate(out):
+        match = pattern.match(line)
+        if match:
+            rest = itertools.takewhile(lambda l: l.startswith("  "), out[number + 1:])
+            contract.check_text("\n".join([line, *rest]), match[2], f"line {number}", findings)
+    assert findings.count == 0
 
 
 # --- make static

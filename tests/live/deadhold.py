@@ -23,9 +23,11 @@ import pathlib
 import re
 import select
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 
@@ -224,11 +226,12 @@ def check_order(alert, n, first):
 class Agent:
     """A running `deadhold watch -o json -v`. Every line is checked against what holds for all lines
     of a run, and against the contract: not in the thread that reads, so that a burst of lines does
-    not make the agent wait for the test."""
+    not make the agent wait for the test. in_file: it writes to a file, which is never too slow."""
 
-    def __init__(self, *options, allow_loss=False, env=None):
+    def __init__(self, *options, allow_loss=False, env=None, in_file=False):
         self.command = [str(AGENT), "-o", "json", "-v", *OPTIONS, *map(str, options)]
         self.allow_loss = allow_loss
+        self.file = tempfile.TemporaryFile() if in_file else None
         self.env = {**os.environ, **(env or {})}
         self.alerts = []  # every line, ready and summary included
         self.errors = []  # lines of stderr
@@ -244,13 +247,13 @@ class Agent:
         self.process = subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
+            stdout=self.file or subprocess.PIPE,
             stderr=subprocess.PIPE,
             env=self.env,
             process_group=0,
             pipesize=1 << 20,
         )
-        self.out = Lines(self.process.stdout, self._take)
+        self.out = Lines(self._follow() if self.file else self.process.stdout, self._take)
         self.err = Lines(
             self.process.stderr,
             lambda line: self.errors.append(line.decode(errors="backslashreplace").rstrip("\n")),
@@ -261,6 +264,23 @@ class Agent:
             self.kill()
             raise
         return self
+
+    def _follow(self):
+        """The lines of the file as they are written."""
+        with open(f"/proc/self/fd/{self.file.fileno()}", "rb") as lines:
+            rest = b""
+            while True:
+                ended = self.process.poll() is not None
+                for line in lines:
+                    rest += line
+                    if rest.endswith(b"\n"):
+                        yield rest
+                        rest = b""
+                if ended:
+                    break
+                time.sleep(0.005)
+            if rest:
+                yield rest
 
     def __enter__(self):
         return self.start()
@@ -437,10 +457,11 @@ class Workload:
     """A program of tests/live. Its lines are events; it does its next step when told to. It and all
     that it started are killed at the end.
 
-    pid_ns=True runs it in a PID namespace of its own; its events carry the ids of both sides."""
+    pid_ns=True runs it in a PID namespace of its own; its events carry the ids of both sides.
+    prefix: a command that runs it (setpriv)."""
 
-    def __init__(self, name, *args, pid_ns=False, cwd=None, env=None):
-        self.command = [str(LIVE / name), *map(str, args)]
+    def __init__(self, name, *args, pid_ns=False, cwd=None, env=None, prefix=()):
+        self.command = [*prefix, str(LIVE / name), *map(str, args)]
         if pid_ns:
             self.command.insert(0, str(LIVE / "lock_pidns"))
         self.cwd = cwd
@@ -452,7 +473,7 @@ class Workload:
         self.status = None
 
     def start(self):
-        if not os.access(self.command[0], os.X_OK):
+        if not shutil.which(self.command[0]):
             pytest.fail(f"{self.command[0]} does not exist: build it, or set DEADHOLD_LIVE",
                         pytrace=False)
         self.process = subprocess.Popen(

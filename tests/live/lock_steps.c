@@ -2,10 +2,12 @@
 /*
  * Threads and processes that take locks, wait, and end, step by step as the test says.
  *
- *   lock_steps [leader] [init FILE | join FILE | anonymous] KIND...
+ *   lock_steps [leader] [heap | stack | userfault | init FILE | join FILE | anonymous] KIND...
  *
- * KIND: the locks A, B, … (lock_kinds.h). They are private, or lie in a shared mapping of FILE, which
- * `init` makes and `join` maps, elsewhere; or in a shared anonymous mapping.
+ * KIND: the locks A, B, … (lock_kinds.h). They are private: static, or on the heap or the main thread's
+ * stack; or lie in a shared mapping of FILE, which `init` makes and `join` maps, elsewhere; or in a
+ * shared anonymous mapping; or ("userfault") on a page that a userfaultfd is asked for once it is
+ * dropped.
  * leader: the main thread is the actor "leader"; otherwise it only hands out the steps.
  *
  * A step is a line on stdin: ACTOR VERB [LOCK] [NUMBER]. An actor is a thread, made when it is first
@@ -17,6 +19,7 @@
  *                               guarded: a cancellation handler unlocks
  *   sem, barrier, once, join    waits for the semaphore, the barrier of two, the once routine (which
  *                               itself waits until woken), another actor
+ *   show                        nothing: says that the actor is there
  *   return, pthread-exit        the thread ends
  *   raw, seccomp                the thread ends by the system call itself, or is killed
  *   exec, exit, abort           the process execs this program again, exits, dumps core
@@ -25,6 +28,7 @@
  *   show LOCK                   its words as they are
  *   wake                        all that wait for the condition, one that waits for the semaphore, and
  *                               the once routine
+ *   drop                        the page of the locks: whoever reads it waits for ever
  *   end                         the process exits
  *
  * What comes of a step is an event that names it: "done" with the result; "blocked" if it sleeps in a
@@ -41,6 +45,8 @@
 #ifdef __GLIBC__
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
 #endif
 
 #define RAW_CODE   7 /* exit code of a thread that ends by the system call */
@@ -62,6 +68,7 @@ struct actor {
 };
 
 static struct lock private_locks[MAX_LOCKS];
+static const struct lock *private_memory = private_locks;
 static struct lock *locks = private_locks;
 static const struct lock_kind *kinds[MAX_LOCKS];
 static int n_locks;
@@ -74,6 +81,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static struct actor actors[MAX_ACTORS];
 static int n_actors;
 static char **arguments;
+static int start_error; /* errno of what could not be set up */
 
 /* A step, taken apart. */
 struct step {
@@ -232,6 +240,8 @@ static int actor_step(const struct step *step)
 		return pthread_once(&once, once_routine);
 	if (step_is(step, "join"))
 		return join(step);
+	if (step_is(step, "show"))
+		return 0;
 	if (step_is(step, "raw"))
 		syscall(SYS_exit, RAW_CODE);
 	if (step_is(step, "seccomp"))
@@ -429,6 +439,13 @@ static void show(const struct step *step)
 	close(who.syscall_fd);
 }
 
+static void drop(void)
+{
+	if (madvise(locks, 4096, MADV_DONTNEED))
+		die("madvise");
+	say("dropped", NOTHING);
+}
+
 static void wake(void)
 {
 	need(pthread_cond_broadcast(&condition), "pthread_cond_broadcast");
@@ -444,7 +461,7 @@ static void *run(void *leader)
 
 	if (leader)
 		actor_meet((struct actor *)leader);
-	say("started", NOTHING);
+	say("started", "'result': %d", start_error);
 	for (;;) {
 		read_go(line, sizeof(line));
 		step_parse(&step, line);
@@ -454,6 +471,8 @@ static void *run(void *leader)
 			show(&step);
 		else if (!strcmp(step.actor, "wake"))
 			wake();
+		else if (!strcmp(step.actor, "drop"))
+			drop();
 		else if (!strcmp(step.actor, "end"))
 			exit(0);
 		else
@@ -483,9 +502,43 @@ static void locks_share(const char *path, int make)
 		close(fd);
 }
 
+static void *page_map(void)
+{
+	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (page == MAP_FAILED)
+		die("mmap");
+	memset(page, 0, 4096); /* it is there until it is dropped */
+	return page;
+}
+
+/* From now on a userfaultfd that nobody reads is asked for the page when it is missing. 0 or errno. */
+static int page_watch(void *page)
+{
+#ifdef __GLIBC__
+	struct uffdio_api api;
+	struct uffdio_register range;
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC);
+
+	memset(&api, 0, sizeof(api));
+	api.api = UFFD_API;
+	memset(&range, 0, sizeof(range));
+	range.range.start = (unsigned long)page;
+	range.range.len = 4096;
+	range.mode = UFFDIO_REGISTER_MODE_MISSING;
+	if (fd < 0 || ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &range))
+		return errno;
+	return 0;
+#else
+	(void)page;
+	return ENOSYS;
+#endif
+}
+
 int main(int argc, char **argv)
 {
-	int leader = 0, make = 1;
+	struct lock on_stack[MAX_LOCKS] = {};
+	int leader = 0, make = 1, userfault = 0;
 	struct actor *actor;
 	pthread_t thread;
 
@@ -493,6 +546,15 @@ int main(int argc, char **argv)
 	for (argv++; *argv && n_locks < MAX_LOCKS; argv++) {
 		if (!strcmp(*argv, "leader")) {
 			leader = 1;
+		} else if (!strcmp(*argv, "heap")) {
+			locks = (struct lock *)aligned_alloc(LOCK_BYTES, sizeof(private_locks));
+			memset(locks, 0, sizeof(private_locks));
+			private_memory = locks;
+		} else if (!strcmp(*argv, "stack")) {
+			private_memory = locks = on_stack;
+		} else if (!strcmp(*argv, "userfault")) {
+			userfault = 1;
+			private_memory = locks = (struct lock *)page_map();
 		} else if (!strcmp(*argv, "anonymous")) {
 			locks_share(NULL, 1);
 		} else if (!strcmp(*argv, "init") || !strcmp(*argv, "join")) {
@@ -502,16 +564,18 @@ int main(int argc, char **argv)
 			kinds[n_locks] = lock_kind_find(*argv);
 			if (make)
 				kinds[n_locks]->init(kinds[n_locks], &locks[n_locks],
-						     locks != private_locks);
+						     locks != private_memory);
 			n_locks++;
 		}
 	}
 	if (argc < 2 || !n_locks)
-		die("usage: lock_steps [leader] [init FILE | join FILE | anonymous] KIND...");
+		die("usage: lock_steps [leader] [PLACE] KIND...");
 	signal(SIGCHLD, SIG_IGN); /* leave no zombies */
 	if (sem_init(&semaphore, 0, 0) || sem_init(&once_semaphore, 0, 0) ||
 	    pthread_barrier_init(&barrier, NULL, 2))
 		die("sem_init, pthread_barrier_init");
+	if (userfault)
+		start_error = page_watch(locks);
 	if (!leader)
 		run(NULL);
 	actor = actor_add("leader");

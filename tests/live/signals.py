@@ -3,6 +3,7 @@
 
 import collections
 import errno
+import json
 import os
 import pathlib
 import pwd
@@ -18,6 +19,7 @@ from deadhold import (
     ANY,
     OPTIONS,
     TIMEOUT,
+    Agent,
     Lines,
     between,
     check_alert,
@@ -157,15 +159,30 @@ def process_facts(pid):
         "cmdline": ABSENT,
     }
     try:
-        facts["user"] = one_of(pwd.getpwuid(uid).pw_name, ABSENT)
+        facts["user"] = pwd.getpwuid(uid).pw_name
     except KeyError:
-        pass
+        facts["user"] = ABSENT
     for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
         if line.startswith("0::"):
             path = line[3:]
             # The root group says nothing about a process: it may be left out.
             facts["cgroup"] = one_of(path, ABSENT) if path == "/" else path
     return facts
+
+
+def descendants(pid):
+    parents = {}
+    for path in pathlib.Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_bytes().rpartition(b")")[2].split()
+        except OSError:
+            continue
+        parents[int(path.parent.name)] = int(fields[1])
+    found, more = set(), {pid}
+    while more:
+        more = {child for child, parent in parents.items() if parent in more} - found
+        found |= more
+    return found
 
 
 def signal_object(number, call, code, result="queued", fatal=False, scope="thread", name=None):
@@ -251,6 +268,38 @@ def check_lines(lines, context=lambda: "", first=1):
         check_order(alerts[-1], number, alerts[0])
         check_alert(alerts[-1], context)
     return alerts
+
+
+BRIEF = {"kind": "thread-signal"}
+
+
+class CountingAgent(Agent):
+    """Counts the many lines about one process's signals. They are kept as they came, and held against
+    the contract at the end, like all others."""
+
+    def __init__(self, *options, target, **settings):
+        super().__init__(*options, allow_loss=True, in_file=True, **settings)
+        self.target = target
+        self.counted = {}
+        self.raw = []
+
+    def _take(self, line):
+        a = json.loads(line)
+        if a["kind"] != "thread-signal" or a["process"]["pid"] != self.target:
+            super()._take(line)
+            return
+        key = (a["signal"]["name"], a["signal"]["result"])
+        self.counted[key] = self.counted.get(key, 0) + 1
+        self.raw.append((len(self.alerts) + 1, line))
+        self.alerts.append(BRIEF)
+
+    def check(self):
+        super().check()
+        with self.out.changed:
+            lines, self.raw = self.raw, []
+        for number, line in lines:
+            (alert_said,) = check_lines([line], first=number)
+            check_order(alert_said, number, self.alerts[0])
 
 
 class RawAgent:

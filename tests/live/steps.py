@@ -230,10 +230,12 @@ def cleared(held, how):
     return {"kind": "orphan-cleared", "severity": "info", "lock": held, "how": how}
 
 
-def expect_orphans(agent, about, expected, **options):
+def expect_orphans(agent, about, expected, whole=True, **options):
     """As expect(), and what follows from an orphan names the alert that it follows from: the same
-    orphan_id, and one of its locks."""
-    alerts = expect(agent, about, expected, **options)
+    orphan_id, and one of its locks. whole=False: that one need not have been said."""
+    alerts = expect(agent, about, list(expected), **options)
+    if not whole:
+        return alerts
     orphans = {}
     for alert in alerts:
         if alert["kind"] == "lock-orphaned":

@@ -28,7 +28,6 @@ from steps import (
     orphaned,
     process,
     stuck,
-    thread,
     waiter,
 )
 
@@ -187,6 +186,62 @@ def test_process_in_full(agent, start_steps):
                 "process": full,
                 "lock": {"id": f"{full['id']}:{address(owner['lock'])}"},
             },
+        ],
+    )
+
+
+def mapping_of(pid, at):
+    """What /proc/PID/maps says of an address, as an alert has it: where it lies, and its path."""
+    for line in pathlib.Path(f"/proc/{pid}/maps").read_text().splitlines():
+        where, _, offset, _, inode, *path = line.split(maxsplit=5)
+        start, end = (int(part, 16) for part in where.split("-"))
+        if start <= at < end:
+            in_file = inode != "0"
+            return {
+                "path": path[0] if path else ABSENT,
+                "start": hex(start),
+                "offset": hex(at - start + int(offset, 16)) if in_file else ABSENT,
+            }
+    raise AssertionError(f"{at:#x} is not mapped in {pid}")
+
+
+# The array in which the locks lie is static; A is its first one.
+@pytest.mark.parametrize("place, path, symbols", [
+    ("static", ANY, ("private_locks", "private_locks+0x40")),
+    ("heap", "[heap]", (ABSENT, ABSENT)),
+    ("stack", "[stack]", (ABSENT, ABSENT)),
+    ("file", None, (ABSENT, ABSENT)),
+])
+def test_where_the_lock_lies(agent, start_steps, tmp_path, place, path, symbols):
+    if agent.rung("exit") == "late" and place == "file":
+        pytest.skip("the latest exit hook can't tell whose number is in a shared lock")
+    words = {"static": [], "file": ["init", tmp_path / "shared"]}.get(place, [place])
+    w = start_steps(*words, "normal", "normal")
+    w.do("owner lock A")
+    owner = w.do("owner lock B")
+    waiters = [w.blocks("first lock A"), w.blocks("second lock B")]
+    if place == "file":
+        path = str(tmp_path / "shared")
+        settle_shared(agent)
+    mappings = [mapping_of(w.pid, int(event["lock"], 16)) for event in waiters]
+    if place == "static" and mappings[0]["path"] is ABSENT:
+        path = ABSENT  # beyond the file's last page
+    if path not in (ANY, ABSENT):
+        assert {mapping["path"] for mapping in mappings} == {path}
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=w.pid, count=len(waiters))
+    shared = {"shared": True} if place == "file" else {}
+    held = [
+        lock(event, owner, mapping={**mapping, "path": path}, symbol=symbol, **shared)
+        for event, mapping, symbol in zip(waiters, mappings, symbols)
+    ]
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, held, reason, [waiter(event) for event in waiters]),
+            any_order(stuck(e, h, owner, reason) for e, h in zip(waiters, held)),
         ],
     )
 
@@ -600,7 +655,7 @@ def test_shared_owners_end_with_their_process(agent, start_steps, tmp_path):
             agent,
             [ours, theirs],
             [
-                orphaned(owner, [held], {"reason": "process-exit"},
+                orphaned(owner, [held], "process-exit",
                          [{**waiter(b), "process": process(b)}]),
                 stuck(b, {**held, "address": address(b["lock"])}, owner, "process-exit"),
             ],

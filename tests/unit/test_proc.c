@@ -468,15 +468,17 @@ static void anything_goes(void **state)
 		"1000-2000 rw-s 00015000 fe:1a 1057105       /usr/lib/libc.so.6\\012 (deleted)",
 		"12:memory:/a\n1:name=systemd:/b\n0::/c:d\n",
 		"pid:[4026531836]",
+		"202 0x55d0 0x80 0x2 0x0 0x0 0xffffffffffffffff 0x7ffe5c 0x4010ff\n",
 	};
 	uint64_t seed = 20260101;
 
 	(void)state;
 	for (int round = 0; round < 200000; round++) {
-		const char *text = seeds[round % 5];
+		const char *text = seeds[round % 6];
 		size_t len = random_next(&seed) % (strlen(text) + 1);
 		char *copy = exact(text, len), out[16];
 		struct proc_mapping m;
+		struct proc_syscall call;
 		struct proc_status status;
 		struct proc_stat stat;
 
@@ -493,6 +495,7 @@ static void anything_goes(void **state)
 		assert_true(strlen(out) < sizeof(out));
 		proc_cmdline_parse(copy, len, out, sizeof(out));
 		proc_namespace_parse(copy, len);
+		proc_syscall_parse(copy, len, &call);
 		free(copy);
 	}
 }
@@ -527,6 +530,41 @@ static void test_pidfd(void **state)
 	}
 }
 
+static int syscall_parse(const char *text, struct proc_syscall *call)
+{
+	char *copy = exact(text, strlen(text));
+	int err = proc_syscall_parse(copy, strlen(text), call);
+
+	free(copy);
+	return err;
+}
+
+static void syscall_forms(void **state)
+{
+	struct proc_syscall call;
+
+	(void)state;
+	assert_int_equal(syscall_parse("running\n", &call), 0);
+	assert_int_equal(call.where, SYSCALL_RUNNING);
+	assert_int_equal(syscall_parse("-1 0x7ffe5c 0x4010ff\n", &call), 0);
+	assert_int_equal(call.where, SYSCALL_OUTSIDE);
+	assert_int_equal(call.sp, 0x7ffe5c);
+	assert_int_equal(syscall_parse("202 0x55d0c2f050e0 0x80 0x2 0x0 0x0 0xffffffffffffffff "
+				       "0x7ffe5c 0x4010ff\n",
+				       &call),
+			 0);
+	assert_int_equal(call.where, SYSCALL_BLOCKED);
+	assert_int_equal(call.number, 202);
+	assert_int_equal(call.argument[0], 0x55d0c2f050e0);
+	assert_int_equal(call.argument[1], 0x80);
+	assert_true(call.argument[5] == UINT64_MAX);
+	assert_int_equal(call.sp, 0x7ffe5c);
+	assert_int_equal(syscall_parse("", &call), -EINVAL);
+	assert_int_equal(syscall_parse("202 0x1 0x2", &call), -EINVAL);
+	assert_int_equal(syscall_parse("-1", &call), -EINVAL);
+	assert_int_equal(syscall_parse("202 1 2 3 4 5 6 7 8", &call), -EINVAL);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -540,7 +578,7 @@ int main(void)
 		cmocka_unit_test(path_libc),	  cmocka_unit_test(cgroup_forms),
 		cmocka_unit_test(cgroup_names),	  cmocka_unit_test(cmdline_forms),
 		cmocka_unit_test(test_pidfd),	  cmocka_unit_test(namespace_forms),
-		cmocka_unit_test(anything_goes),
+		cmocka_unit_test(syscall_forms),  cmocka_unit_test(anything_goes),
 	};
 
 	return cmocka_run_group_tests_name("proc", tests, NULL, NULL);

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What can't be said is counted: a full ring buffer, memory that nobody can read, a reader that does
+not answer. And what comes after it is complete again."""
+
+import os
+import pathlib
+import re
+import signal
+import time
+
+import pytest
+
+from counter import thread_signals
+from deadhold import SCALE, TIMEOUT
+from signals import (
+    SI_TKILL,
+    SIGURG,
+    SIGUSR1,
+    Actor,
+    CountingAgent,
+    alert,
+    descendants,
+    losses_of,
+    noise_of,
+    signal_object,
+)
+from steps import (
+    ABSENT,
+    ANY,
+    expect_orphans,
+    held_back_process,
+    lock,
+    one_of,
+    orphaned,
+    stuck,
+    waiter,
+)
+
+RING_BUFFER = 27  # enum bpf_map_type
+
+
+def ring_bytes(agent):
+    """How large the agent's ring buffer is, by its descriptor."""
+    for path in pathlib.Path(f"/proc/{agent.process.pid}/fdinfo").iterdir():
+        info = dict(re.findall(r"^(\w+):\s*(\d+)$", path.read_text(), re.M))
+        if info.get("map_type") == str(RING_BUFFER):
+            return int(info["max_entries"])
+    raise AssertionError("the agent has no ring buffer")
+
+
+# sizeof(struct ev_signal), and the kernel's header of a record: a test of its own in bpf/event.h.
+RECORD_BYTES = 200 + 8
+
+
+def test_full_ring_buffer(start_workload, start_steps):
+    """The agent does not run for a while, and the kernel has more to say than there is room for."""
+    if SCALE < 1:
+        pytest.skip("a whole ring buffer takes minutes on a slow machine")
+    target = Actor(start_workload, f"handle={SIGUSR1}", name="sig-target", threads=["target-1"])
+    two = Actor(start_workload, name="sig-burst", threads=["one", "two"])
+    w = start_steps("normal", "normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.do("short show")
+    pids = [word for pid in (target.pid, two.pid, w.pid) for word in ("-p", pid)]
+    with CountingAgent(*pids, target=target.pid) as agent, thread_signals() as counter:
+        each = ring_bytes(agent) // RECORD_BYTES * 3 // 4
+        thread = target.threads[1]
+        with held_back_process(agent.process.pid):
+            events = two.all_do("send", "tgkill", SIGUSR1, thread["pid"], thread["tid"], each,
+                                timeout=TIMEOUT * 10)
+            assert sum(e["ok"] for e in events) == 2 * each
+            events = two.all_do("send", "tgkill", SIGURG, two.pid, two.pid, 1000)
+            assert sum(e["ok"] for e in events) == 2000
+            w.dies("short return")
+            w.dies("owner return")
+        others = counter.read() - 2 * each - 2000
+        agent.wait_for(kind="loss", timeout=TIMEOUT * 10)
+        agent.wait_for(kind="orphan-wait", pid=w.pid)
+        agent.wait_sweeps(2)
+
+        # From here on nothing is lost.
+        lost = losses_of(agent.alerts)
+        said = sum(agent.counted.values())
+        two.send("tgkill", SIGUSR1, target, count=100)
+        owner2 = w.do("owner2 lock B")
+        c = w.blocks("waiter2 lock B")
+        w.dies("owner2 return")
+        agent.wait_for(kind="orphan-wait", pid=w.pid, count=2)
+        agent.stop()
+        assert losses_of(agent.alerts) == lost == agent.alerts[-1]["losses"], agent.said()
+        assert sum(agent.counted.values()) == said + 100
+
+        print(f"sent {2 * each}, said {said}, lost {lost}, others {others}")
+        assert noise_of(agent.alerts, two.pid) == {"SIGURG": 2000}
+        # Exactly what was not said; but for what others of this host sent, if they did.
+        missing = 2 * each - said
+        assert 0 < missing <= lost["signals"] <= missing + others
+        assert lost["ring-buffer"] >= 2, "the two exits at least"
+        assert set(lost) == {"signals", "ring-buffer"}
+
+        # The exit record was lost; that it is dead, and since when, the kernel has kept.
+        held = lock(owner, proof="waiter")
+        held2 = lock(owner2)
+        dead = {"tid": owner["tid"], "name": ABSENT}
+        exits = {"reason": "unknown", "code": ABSENT, "signal": ABSENT, "time": one_of(ANY, ABSENT)}
+        reason = agent.reason("return")
+        expect_orphans(
+            agent,
+            w,
+            [
+                {**orphaned(owner, [held], "unknown", [waiter(b)], thread=dead), "exit": exits},
+                {**stuck(b, held, dead, "unknown"), "owner": {"thread": dead, "exit": exits}},
+                orphaned(owner2, [held2], reason, [waiter(c)]),
+                stuck(c, held2, owner2, reason),
+            ],
+            stop=False,
+        )
+
+
+def test_memory_that_nobody_serves(start_agent, start_steps):
+    """A lock on a page that is gone, and that a userfaultfd should bring back: whoever reads it is
+    blocked for ever. The agent is not, and says nothing that it does not know."""
+    agent = start_agent(allow_loss=True)
+    sick = start_steps("userfault", "normal")
+    if sick.first["result"]:
+        pytest.skip(f"no userfaultfd here: {os.strerror(sick.first['result'])}")
+    sick.do("owner lock A")
+    sick.blocks("waiter lock A")
+    sick.go("drop")
+    sick.event("dropped")
+    sick.dies("owner return")
+    agent.wait_for(lambda a: a["kind"] == "loss" and a["where"].get("reader"))
+    agent.wait_for(lambda a: a["kind"] == "loss" and a["where"].get("locks-unread"))
+
+    # Others are not made to wait for it.
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    agent.wait_sweeps(2)
+    held = lock(owner)
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        [w, sick],
+        [
+            orphaned(owner, [held], reason, [waiter(b)]),
+            stuck(b, held, owner, reason),
+        ],
+    )
+    assert set(agent.alerts[-1]["losses"]) <= {"reader", "locks-unread", "waits"}, agent.said()
+
+
+def test_reader_does_not_answer(start_agent, start_workload, start_steps):
+    """The reader process is stopped: the agent replaces it, counts what it did not answer, and what
+    is said after that is complete."""
+    agent = start_agent(allow_loss=True)
+    (reader,) = descendants(agent.process.pid)
+    os.kill(reader, signal.SIGSTOP)
+    actor = Actor(start_workload, f"handle={SIGUSR1}", name="sig-both", threads=["both"])
+    actor.send("tgkill", SIGUSR1, actor, to=0)
+    first = agent.wait_for(kind="thread-signal", pid=actor.pid)
+    assert first["thread"]["tid"] == actor.pid
+    agent.wait_for(lambda a: a["kind"] == "loss" and a["where"].get("reader"))
+    until = time.monotonic() + TIMEOUT
+    while os.path.exists(f"/proc/{reader}"):
+        assert time.monotonic() < until, f"the reader {reader} was not collected"
+        time.sleep(0.02)
+    lost = losses_of(agent.alerts)
+    assert set(lost) == {"reader"}, agent.said()
+
+    other = Actor(start_workload, f"handle={SIGUSR1}", name="sig-other", threads=["other"])
+    sent = other.send("tgkill", SIGUSR1, other, to=0)
+    got = agent.wait_for(kind="thread-signal", pid=other.pid)
+    (successor,) = descendants(agent.process.pid)
+    assert successor != reader
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    held = lock(owner)
+    reason = agent.reason("return")
+    expect_orphans(
+        agent,
+        [w, other.pid],
+        [
+            alert("thread-signal", signal_object(SIGUSR1, "tgkill", SI_TKILL), other.sender(),
+                  other, 0, sent),
+            orphaned(owner, [held], reason, [waiter(b)]),
+            stuck(b, held, owner, reason),
+        ],
+    )
+    assert got["process"]["exe"] == other.facts["exe"]
+    assert agent.alerts[-1]["losses"] == lost, agent.said()

@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * An inspection for people, at three in the morning: the verdict in one line, then what it rests on,
+ * lock by lock, then what to do. Idle threads are summed up.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "detail.h"
+#include "inspection.h"
+
+#define RESTART_BYTES (ESCAPED_BYTES(NAME_BYTES) + ESCAPED_BYTES(DETAIL_BYTES) + 64)
+
+static const char *verdict_words(enum verdict verdict)
+{
+	static const char *const words[VERDICTS] = {
+		[VERDICT_OK] = "OK",
+		[VERDICT_BLOCKED] = "BLOCKED",
+		[VERDICT_DEADLOCK] = "DEADLOCK",
+		[VERDICT_ORPHAN] = "ORPHANED LOCK",
+	};
+
+	return words[verdict];
+}
+
+/* "worker-3 (tid 4712)" */
+static const char *in_full(const struct inspection *inspection, int thread, char out[WHO_BYTES])
+{
+	const struct seen_thread *seen = &inspection->threads[thread];
+	char who[WHO_BYTES];
+
+	if (seen->tgid == inspection->process.pid)
+		return thread_in_full(&inspection->process, &seen->info, out);
+	thread_in_full(&inspection->process, &seen->info, who);
+	snprintf(out, WHO_BYTES, "%.220s of process %d", who, seen->tgid);
+	return out;
+}
+
+static void line_lock(FILE *out, const struct seen_lock *lock)
+{
+	char words[LOCK_WORDS_BYTES], place[LOCK_PLACE_BYTES];
+
+	detail(out, "%s 0x%" PRIx64 ": %s%s", lock->suspected ? "maybe a lock" : "lock",
+	       lock->info.address,
+	       lock->readers ? "rwlock, held for reading" : lock_in_words(&lock->info, words),
+	       lock_place(&lock->info, place));
+}
+
+static void line_dead_owner(FILE *out, const struct seen_lock *lock)
+{
+	char owner[64] = "a thread";
+
+	if (lock->info.owner_tid)
+		snprintf(owner, sizeof(owner), "thread %d", lock->info.owner_tid);
+	if (lock->suspected)
+		detail_of(out, "if it is one, it was held by %s, which has ended", owner);
+	else if (lock_is_robust(&lock->info) && !lock_is_orphaned(lock))
+		detail_of(out,
+			  "held by %s, which has ended; the lock is robust: the next thread that "
+			  "takes it is told, and can recover it",
+			  owner);
+	else if (lock->inherited)
+		detail_of(out,
+			  "held by %s of the parent when fork copied it: nobody in this process "
+			  "can unlock it",
+			  owner);
+	else if (lock->maybe_copied)
+		detail_of(out,
+			  "held by %s, which is not in this process: it has ended, or fork copied "
+			  "the lock from a parent; nobody can unlock it",
+			  owner);
+	else
+		detail_of(out, "held by %s, which has ended: nobody can unlock it", owner);
+}
+
+static void line_owner(FILE *out, const struct inspection *inspection, const struct seen_lock *lock)
+{
+	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
+
+	if (lock->owner_state == OWNER_DEAD)
+		line_dead_owner(out, lock);
+	else if (lock->owner != NOBODY)
+		detail_of(out, "held by %s, which %s", in_full(inspection, lock->owner, who),
+			  inspection_wait(inspection, lock->owner, 1, does));
+	else if (lock->owner_state == OWNER_ALIVE)
+		detail_of(out, "held by thread %d of another process", lock->info.owner_tid);
+	else if (lock->readers)
+		detail_of(out, "held by %u reader%s: %s", lock->readers, plural(lock->readers),
+			  lock->why);
+	else
+		detail_of(out, "who holds it is not known: %s",
+			  lock->why ? lock->why : "not found");
+}
+
+static void line_waiter(FILE *out, const struct inspection *inspection, size_t thread)
+{
+	const struct seen_thread *seen = &inspection->threads[thread];
+	const struct graph_fate *fate = &inspection->graph.fate[thread];
+	bool stuck = (fate->end == PATH_DEAD && lock_is_orphaned(&inspection->locks[fate->at])) ||
+		     (fate->end == PATH_CYCLE && !inspection->graph.cycle[fate->at].timed);
+	char who[WHO_BYTES], length[DURATION_BYTES], how[64] = "without a timeout";
+
+	if (seen->has_timeout && !seen->absolute && seen->timeout_ns >= 0)
+		snprintf(how, sizeof(how), "gives up after %s", duration(seen->timeout_ns, length));
+	else if (seen->has_timeout && seen->timeout_ns > inspection->time_ns)
+		snprintf(how, sizeof(how), "gives up in %s",
+			 duration(seen->timeout_ns - inspection->time_ns, length));
+	else if (seen->has_timeout)
+		snprintf(how, sizeof(how), "with a timeout");
+	else if (stuck && !fate->timed)
+		snprintf(how, sizeof(how), "for ever");
+	detail_of(out, "%s %s: %s", stuck && !seen->has_timeout ? "stuck" : "waiting",
+		  in_full(inspection, thread, who), how);
+}
+
+static void lines_waiters(FILE *out, const struct inspection *inspection, int lock, bool all)
+{
+	size_t said = 0, more = 0;
+
+	for (size_t i = 0; i < inspection->n_threads; i++) {
+		if (inspection->threads[i].lock != lock || inspection->graph.fate[i].inner)
+			continue;
+		if (all || said < TEXT_WAITERS) {
+			line_waiter(out, inspection, i);
+			said++;
+		} else {
+			more++;
+		}
+	}
+	if (more)
+		detail_of(out, "and %zu more waiter%s: -v or --json lists all", more, plural(more));
+}
+
+/* One step of a cycle: who waits for whom, and by which lock. */
+static void line_step(FILE *out, const struct inspection *inspection,
+		      const struct graph_cycle *cycle, size_t i)
+{
+	const struct seen_thread *seen = &inspection->threads[cycle->thread[i]];
+	int next = cycle->thread[(i + 1) % cycle->n];
+	char who[WHO_BYTES], whom[WHO_BYTES];
+
+	in_full(inspection, cycle->thread[i], who);
+	inspection_label(inspection, next, whom);
+	if (seen->lock == NOBODY)
+		detail(out, "%s waits for %s to end", who, whom);
+	else
+		detail(out, "%s waits for lock 0x%" PRIx64 ", which %s holds%s", who,
+		       inspection->locks[seen->lock].info.address,
+		       cycle->n == 1 ? "it itself" : whom, seen->has_timeout ? ", for a time" : "");
+}
+
+static void lines_cycle(FILE *out, const struct inspection *inspection,
+			const struct graph_cycle *cycle, bool all)
+{
+	for (size_t i = 0; i < cycle->n; i++)
+		line_step(out, inspection, cycle, i);
+	for (size_t i = 0; i < cycle->n; i++) {
+		int lock = inspection->threads[cycle->thread[i]].lock;
+
+		if (lock == NOBODY)
+			continue;
+		line_lock(out, &inspection->locks[lock]);
+		lines_waiters(out, inspection, lock, all);
+	}
+	if (cycle->n == 1)
+		detail(out, "a %s mutex can't be taken twice by one thread; a recursive one can",
+		       lock_kind_name(LOCK_NORMAL));
+}
+
+/* Said with a cycle already? */
+static bool lock_in_cycle(const struct inspection *inspection, int lock)
+{
+	for (size_t i = 0; i < inspection->n_threads; i++)
+		if (inspection->threads[i].lock == lock && inspection->graph.fate[i].inner)
+			return true;
+	return false;
+}
+
+/* Nobody waits for it: why is it one? */
+static void line_evidence(FILE *out, const struct seen_lock *lock)
+{
+	char line[DETAIL_LINE_BYTES] = "nobody waits for it; known by the looks of memory:";
+	size_t used = strlen(line);
+
+	if (lock->info.proof != PROOF_SHAPE)
+		return;
+	for (unsigned int bit = 0; bit < EVIDENCE_BITS; bit++)
+		if (lock->info.evidence >> bit & 1)
+			used += snprintf(line + used, sizeof(line) - used, "%s %s",
+					 lock->info.evidence & ((1u << bit) - 1) ? "," : "",
+					 evidence_name(bit));
+	detail_of(out, "%s", line);
+}
+
+static void lines_lock(FILE *out, const struct inspection *inspection, int lock, bool all)
+{
+	line_lock(out, &inspection->locks[lock]);
+	line_owner(out, inspection, &inspection->locks[lock]);
+	line_evidence(out, &inspection->locks[lock]);
+	lines_waiters(out, inspection, lock, all);
+}
+
+static void lines_locks(FILE *out, const struct inspection *inspection, bool orphaned, bool all)
+{
+	for (size_t i = 0; i < inspection->n_locks; i++)
+		if (lock_is_orphaned(&inspection->locks[i]) == orphaned &&
+		    !lock_in_cycle(inspection, i))
+			lines_lock(out, inspection, i, all);
+}
+
+/* Threads that do the same thing. */
+struct group {
+	int thread; /* one of them */
+	size_t n;
+	char words[WAIT_WORDS_BYTES]; /* of one, in which they don't differ */
+};
+
+static struct group *group_find(struct group *groups, size_t *n, const char *words)
+{
+	for (size_t i = 0; i < *n; i++)
+		if (!strcmp(groups[i].words, words))
+			return &groups[i];
+	groups[*n].n = 0;
+	snprintf(groups[*n].words, sizeof(groups[*n].words), "%s", words);
+	return &groups[(*n)++];
+}
+
+static int group_compare(const void *a, const void *b)
+{
+	const struct group *x = a, *y = b;
+
+	return (x->n < y->n) - (x->n > y->n);
+}
+
+/* "9 wait on a condition variable, 1 is in epoll_wait" of those that wait for no lock */
+#define GROUPS 32
+static void lines_others(FILE *out, const struct inspection *inspection)
+{
+	struct group *groups = calloc(GROUPS + 1, sizeof(*groups));
+	char words[WAIT_WORDS_BYTES], line[DETAIL_LINE_BYTES];
+	size_t n = 0, more = 0, used;
+
+	for (size_t i = 0; groups && i < inspection->n_own; i++) {
+		const struct seen_thread *seen = &inspection->threads[i];
+		struct group *group;
+
+		if (seen->lock != NOBODY || inspection->graph.fate[i].inner || seen->state == 'Z')
+			continue;
+		group = group_find(groups, &n, inspection_wait(inspection, i, 1, words));
+		group->thread = i;
+		group->n++;
+		if (n > GROUPS) {
+			n = GROUPS;
+			more++;
+		}
+	}
+	used = snprintf(line, sizeof(line),
+			inspection->n_locks ? "the other threads:" : "threads:");
+	if (n)
+		qsort(groups, n, sizeof(*groups), group_compare);
+	for (size_t i = 0; i < n && used < sizeof(line) / 2; i++)
+		used += snprintf(line + used, sizeof(line) - used, "%s %zu" GLUE "%s", i ? "," : "",
+				 groups[i].n,
+				 inspection_wait(inspection, groups[i].thread, groups[i].n, words));
+	if (more)
+		snprintf(line + used, sizeof(line) - used, ", %zu do something else", more);
+	if (n)
+		detail_line(out, line);
+	free(groups);
+}
+
+static void lines_threads(FILE *out, const struct inspection *inspection)
+{
+	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
+
+	for (size_t i = 0; i < inspection->n_threads; i++)
+		detail(out, "thread %s %s", in_full(inspection, i, who),
+		       inspection->threads[i].state == 'Z'
+			       ? "has ended"
+			       : inspection_wait(inspection, i, 1, does));
+}
+
+/* web, unit web.service, container 4f0a1c... : what can be restarted */
+static const char *restart_words(const struct process_info *process, char out[RESTART_BYTES])
+{
+	char comm[ESCAPED_BYTES(NAME_BYTES)], unit[ESCAPED_BYTES(DETAIL_BYTES)];
+
+	snprintf(out, RESTART_BYTES, "%s%s%s%s%.12s", ESCAPE(comm, process->comm),
+		 process->unit[0] ? ", unit " : "", ESCAPE(unit, process->unit),
+		 process->container_id[0] ? ", container " : "", process->container_id);
+	return out;
+}
+
+static void line_advice(FILE *out, const struct inspection *inspection)
+{
+	char what[RESTART_BYTES];
+
+	if (inspection->verdict != VERDICT_ORPHAN && inspection->verdict != VERDICT_DEADLOCK)
+		return;
+	restart_words(&inspection->process, what);
+	if (inspection_is_proven(inspection))
+		detail(out, "what to do: restart %s; 'gcore %d' first keeps the evidence", what,
+		       inspection->process.pid);
+	else
+		detail(out,
+		       "what to do: the next thread that wants it waits for ever; restart %s "
+		       "before that",
+		       what);
+}
+
+static void line_census(FILE *out, const struct inspection *inspection, bool all)
+{
+	const struct census_info *census = &inspection->census;
+	uint64_t skipped = census->shared_bytes + census->swapped_bytes + census->unread_bytes;
+	char left[64] = "";
+
+	if (!census->scanned_bytes || (census->full && !all))
+		return;
+	if (skipped)
+		snprintf(left, sizeof(left), ", %" PRIu64 " MB left out (shared, swapped, devices)",
+			 (skipped + 500000) / 1000000);
+	if (!census->full)
+		snprintf(left, sizeof(left), "%s",
+			 inspection->more_finds
+				 ? ", not in the rest: too many were found"
+				 : ", not in the rest: --census all takes the time for it");
+	detail(out, "looked for locks of dead threads in %" PRIu64 " MB of memory%s",
+	       (census->scanned_bytes + 500000) / 1000000, left);
+}
+
+static void print_inspection(FILE *out, const struct inspection *inspection, const struct run *run,
+			     bool all)
+{
+	char cmdline[ESCAPED_BYTES(DETAIL_BYTES)];
+
+	for (size_t i = 0; i < inspection->graph.n_cycles; i++)
+		lines_cycle(out, inspection, &inspection->graph.cycle[i], all);
+	lines_locks(out, inspection, true, all);
+	lines_locks(out, inspection, false, all);
+	if (all)
+		lines_threads(out, inspection);
+	else
+		lines_others(out, inspection);
+	line_census(out, inspection, all);
+	for (size_t i = 0; i < inspection->n_unclear; i++)
+		detail(out, "not known: %s: %s", inspection->unclear[i].what,
+		       inspection->unclear[i].why);
+	if (run->cmdline && inspection->process.cmdline[0])
+		detail(out, "started as %s", ESCAPE(cmdline, inspection->process.cmdline));
+	line_advice(out, inspection);
+}
+
+char *inspection_text(const struct inspection *inspection, const struct run *run, bool all,
+		      size_t *len)
+{
+	char *text = NULL, *message = inspection_message(inspection);
+	FILE *out = message ? open_memstream(&text, len) : NULL;
+	bool failed = true;
+
+	if (out) {
+		fprintf(out, "%s %s\n", verdict_words(inspection->verdict), message);
+		print_inspection(out, inspection, run, all);
+		failed = ferror(out);
+		failed |= fclose(out) != 0;
+	}
+	free(message);
+	if (failed) {
+		free(text);
+		errno = ENOMEM;
+		return NULL;
+	}
+	return text;
+}

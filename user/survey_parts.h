@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What the parts of a survey share: survey.c and survey_*.c. */
+#ifndef DEADHOLD_SURVEY_PARTS_H
+#define DEADHOLD_SURVEY_PARTS_H
+
+#include "event.h"
+#include "roster.h"
+#include "survey.h"
+#include "task.h"
+
+/* A futex word that threads wait on, and what lies around it. */
+struct spot {
+	uint64_t word;
+	int32_t tgid;
+	uint32_t n; /* threads that wait there */
+	struct lock_words words;
+};
+
+/* What is known of a lock beside what is said of it. */
+struct lock_place {
+	int32_t tgid; /* where info.address is */
+	uint64_t word;
+	uint32_t layout; /* LAYOUT_NONE: it records no owner; `val` is what was in the word */
+	uint32_t val;
+	struct shared_place shared;
+	bool looked;
+	bool unsettled;		 /* not the same in both readings */
+	struct lock_state state; /* found by census */
+};
+
+struct survey {
+	const struct survey_ask *ask;
+	struct survey_page *page;
+	struct inspection *out;
+	struct task task;
+	struct roster first;
+	struct thread *reading; /* the first one, of each of out->threads */
+	size_t room_threads, room_locks;
+	struct lock_place *place; /* of each of out->locks */
+	struct spot *spots;	  /* of the threads that are being judged, in order */
+	size_t n_spots;
+	struct roster parent; /* its threads; read when they are asked for */
+	bool parent_read;
+	size_t judged; /* threads whose wait was looked into */
+};
+
+/* Says what it does, and on which process. */
+void survey_step(struct survey *survey, enum survey_step what, int32_t at);
+/* For roster_read(): the survey gets on. */
+void survey_progress(void *context);
+
+/* One more thread of process tgid, by its first reading. 0 or -ENOMEM. */
+int survey_thread_add(struct survey *survey, int32_t tgid, const struct thread *thread);
+
+/* The array with room for one more than n. NULL: no memory, the array is as it was. */
+void *survey_grow(void *array, size_t n, size_t *room, size_t bytes);
+
+/* What the threads wait for that were added since. 0; -ESRCH, -EPERM or -ENOMEM. */
+int survey_waits(struct survey *survey);
+/* Reads all again that matters, and forgets what was not the same. 0 or -errno. */
+int survey_again(struct survey *survey);
+
+/* The lock at that address of that process, known or new. NOBODY: no memory. */
+int survey_lock(struct survey *survey, int32_t tgid, uint64_t address);
+/* The thread waits for this lock. 0 or -ENOMEM. */
+int survey_lock_wanted(struct survey *survey, struct seen_thread *thread,
+		       const struct lock_state *state);
+/* Reads where the new locks lie; one that two mappings show is one lock. */
+void survey_map(struct survey *survey);
+/* Who holds the locks from `from` on. Owners in other processes become threads. 0 or -ENOMEM. */
+int survey_owners(struct survey *survey, size_t from);
+
+/*
+ * A thread that sleeps as libc parks threads: if its frames point at a mutex whose owner is dead, that
+ * is what it waits for. 0 or -ENOMEM.
+ */
+int survey_park_dead(struct survey *survey, struct seen_thread *thread);
+/* For the parked ones that are left, when all else is known: do they wait in a ring? 0 or -ENOMEM. */
+int survey_park_rings(struct survey *survey);
+
+/*
+ * Looks through the process's memory for locks that threads hold which it does not have any more.
+ * 0 or -errno. What is found is weighed by survey_map().
+ */
+int survey_census(struct survey *survey);
+
+#endif

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* What the threads of a survey wait for: by the memory around their futex words. */
+#include "survey_parts.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "detect.h"
+#include "look.h"
+
+static int spot_compare(const void *a, const void *b)
+{
+	const struct spot *x = a, *y = b;
+
+	if (x->tgid != y->tgid)
+		return x->tgid < y->tgid ? -1 : 1;
+	return (x->word > y->word) - (x->word < y->word);
+}
+
+/* NULL: nobody waits there. */
+static struct spot *spot_find(const struct survey *survey, int32_t tgid, uint64_t word)
+{
+	struct spot key = { .tgid = tgid, .word = word };
+
+	return bsearch(&key, survey->spots, survey->n_spots, sizeof(key), spot_compare);
+}
+
+/* The spots of the threads from `from` on, each once, in order. */
+static int spots_collect(struct survey *survey, size_t from)
+{
+	const struct inspection *out = survey->out;
+	struct spot *spots = calloc(out->n_threads - from + 1, sizeof(*spots));
+	size_t n = 0, kept = 0;
+
+	free(survey->spots);
+	survey->spots = spots;
+	survey->n_spots = 0;
+	if (!spots)
+		return -ENOMEM;
+	for (size_t i = from; i < out->n_threads; i++)
+		if (out->threads[i].wait.what == WAIT_FUTEX)
+			spots[n++] = (struct spot){ .tgid = out->threads[i].tgid,
+						    .word = out->threads[i].wait.word };
+	qsort(spots, n, sizeof(*spots), spot_compare);
+	for (size_t i = 0; i < n; i++) {
+		if (kept && !spot_compare(&spots[kept - 1], &spots[i]))
+			spots[kept - 1].n++;
+		else
+			spots[kept++] = (struct spot){ spots[i].word, spots[i].tgid, .n = 1 };
+	}
+	survey->n_spots = kept;
+	return 0;
+}
+
+/* Up to LOOK_ADDRESSES of one process. The words of a spot that can't be read stay empty. */
+static int spots_look(struct survey *survey, struct spot *spots, uint32_t n)
+{
+	static struct look_answer answer;
+	struct look look = { .tgid = spots[0].tgid, .want = LOOK_WORDS, .n = n };
+
+	if (look.tgid == survey->task.tgid)
+		look.start_ticks = survey->task.stat.start_ticks;
+	for (uint32_t i = 0; i < n; i++)
+		look.address[i] = spots[i].word;
+	survey_step(survey, STEP_MEMORY, look.tgid);
+	look_read(&look, 0, &answer);
+	for (uint32_t i = 0; i < n; i++)
+		if (!answer.error || answer.error == -EACCES)
+			spots[i].words = answer.at[i].words;
+	if (look.tgid != survey->task.tgid)
+		return 0;
+	return answer.error == -ESRCH || answer.error == -EPERM ? answer.error : 0;
+}
+
+static int spots_read(struct survey *survey)
+{
+	size_t from = 0, n;
+	int err = 0;
+
+	for (; !err && from < survey->n_spots; from += n) {
+		for (n = 1; from + n < survey->n_spots && n < LOOK_ADDRESSES; n++)
+			if (survey->spots[from + n].tgid != survey->spots[from].tgid)
+				break;
+		err = spots_look(survey, survey->spots + from, n);
+	}
+	return err;
+}
+
+/* ---- locks ---- */
+
+int survey_lock_wanted(struct survey *survey, struct seen_thread *thread,
+		       const struct lock_state *state)
+{
+	enum lock_proof proof = state->owner ? PROOF_WAITER : PROOF_OWNER_DIED;
+	int lock = survey_lock(survey, thread->tgid, state->address);
+	struct lock_place *place;
+
+	if (lock == NOBODY)
+		return -ENOMEM;
+	place = &survey->place[lock];
+	if (!place->word) {
+		place->word = state->address + lock_word_offset(state->layout);
+		place->layout = state->layout;
+		detect_lock(&survey->out->locks[lock].info, state, proof, survey->out->libc);
+		survey->out->locks[lock].owner_died = state->owner_died;
+	}
+	thread->lock = lock;
+	thread->wait.what = WAIT_LOCK;
+	return 0;
+}
+
+static int lock_add_ownerless(struct survey *survey, struct seen_thread *thread,
+			      const struct wait_ownerless *ownerless)
+{
+	int lock = survey_lock(survey, thread->tgid, ownerless->address);
+	struct lock_place *place;
+	struct seen_lock *seen;
+
+	if (lock == NOBODY)
+		return -ENOMEM;
+	place = &survey->place[lock];
+	seen = &survey->out->locks[lock];
+	if (!place->word) {
+		place->word = thread->wait.word;
+		place->val = thread->wait.val;
+		seen->info.type = ownerless->type;
+		seen->info.libc = survey->out->libc;
+		seen->info.proof = PROOF_WAITER;
+		seen->readers = ownerless->readers;
+	}
+	thread->lock = lock;
+	thread->wait.what = WAIT_LOCK;
+	return 0;
+}
+
+static struct seen_thread *thread_of(struct survey *survey, const struct thread *thread)
+{
+	return &survey->out->threads[thread - survey->first.at];
+}
+
+/* pthread_join(), and of whom: what the descriptor says. */
+static void thread_join(struct survey *survey, struct seen_thread *thread)
+{
+	struct wait_joined joined;
+	struct thread *other;
+	uint64_t self = 0;
+	uint32_t tid = 0;
+
+	if (thread->tgid != survey->task.tgid ||
+	    !wait_may_join(&thread->wait, survey->out->libc, &joined))
+		return;
+	survey_step(survey, STEP_MEMORY, thread->tgid);
+	if (task_read_memory(&survey->task, joined.descriptor, &self, sizeof(self)) !=
+		    sizeof(self) ||
+	    self != joined.descriptor ||
+	    task_read_memory(&survey->task, joined.tid, &tid, sizeof(tid)) != sizeof(tid))
+		return;
+	other = roster_find_living(&survey->first, tid);
+	if (!other || thread_of(survey, other) == thread)
+		return;
+	thread->joins = other - survey->first.at;
+	thread->wait.what = WAIT_JOIN;
+}
+
+/* What its futex word is, by the memory around it. */
+static int thread_judge(struct survey *survey, struct seen_thread *thread)
+{
+	struct spot *spot = spot_find(survey, thread->tgid, thread->wait.word), *pair;
+	const struct wait *wait = &thread->wait;
+	struct wait_ownerless ownerless;
+	struct lock_state state;
+	int err;
+
+	if (!spot->words.have_at) {
+		inspection_unclear(survey->out, "the memory of its futex word could not be read",
+				   "what thread %d waits for", thread->info.tid);
+		return 0;
+	}
+	if (lock_layout(wait->op, wait->val, wait->word, &spot->words, &state) != LAYOUT_NONE)
+		return survey_lock_wanted(survey, thread, &state);
+	if (wait->restarted) {
+		thread->wait.what = WAIT_CALL;
+		return 0;
+	}
+	thread_join(survey, thread);
+	if (thread->joins != NOBODY)
+		return 0;
+	if (lock_parked(wait->op, wait->val, wait->timeout, wait->word, wait->sp)) {
+		err = survey_park_dead(survey, thread);
+		if (err || thread->lock != NOBODY)
+			return err;
+		thread->parked = true;
+	}
+	/* The two words of a condition variable lie side by side. */
+	pair = spot_find(survey, thread->tgid, wait->word ^ 4);
+	thread->wait.what = wait_object(wait, survey->out->libc, &spot->words,
+					spot->n + (pair ? pair->n : 0), survey->out->n_own);
+	thread->parked &= thread->wait.what == WAIT_FUTEX;
+	if (thread->wait.what == WAIT_FUTEX && wait_is_ownerless(wait, &spot->words, &ownerless))
+		return lock_add_ownerless(survey, thread, &ownerless);
+	return 0;
+}
+
+int survey_waits(struct survey *survey)
+{
+	struct inspection *out = survey->out;
+	size_t i, from = survey->judged;
+	int err = spots_collect(survey, from);
+
+	if (!err)
+		err = spots_read(survey);
+	for (i = from; !err && i < out->n_threads; i++)
+		if (out->threads[i].wait.what == WAIT_FUTEX)
+			err = thread_judge(survey, &out->threads[i]);
+	survey->judged = out->n_threads;
+	return err;
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What does a thread wait for? From its system call, as /proc has it, and the memory around its futex
+ * word. Pure functions; what the memory does not prove stays "a futex".
+ */
+#ifndef DEADHOLD_WAIT_H
+#define DEADHOLD_WAIT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "alert.h"
+#include "lock.h"
+#include "proc.h"
+
+enum wait_what {
+	WAIT_UNKNOWN, /* it could not be read */
+	WAIT_RUNS,    /* or is about to */
+	WAIT_STOPPED, /* by a signal or a debugger */
+	WAIT_OUTSIDE, /* asleep in the kernel without a system call: a page fault */
+	WAIT_CALL,    /* another system call */
+	WAIT_FUTEX,   /* a futex that is nothing of the following, or nothing that is proven */
+	WAIT_LOCK,
+	WAIT_JOIN,
+	WAIT_CONDITION,
+	WAIT_SEMAPHORE,
+	WAIT_BARRIER,
+	WAIT_WHATS,
+};
+
+struct wait {
+	enum wait_what what;
+	int32_t number; /* of the system call; -1: in none */
+	/* A futex call: what, and those below it. */
+	uint32_t op, val;
+	uint64_t word;
+	uint64_t timeout; /* of the struct timespec; 0: none */
+	uint64_t sp;
+	bool restarted; /* restart_syscall: the registers are the old call's, whatever that was */
+};
+
+/* state: as in /proc/TID/stat. */
+struct wait wait_of_call(char state, const struct proc_syscall *call);
+
+/* The same wait still: it has gone to sleep there once and not run since. */
+bool wait_same(const struct wait *a, const struct wait *b);
+
+/* Does it end by itself? */
+bool wait_timed(const struct wait *wait);
+
+/* A lock that records no owner, or whose holders are readers. */
+struct wait_ownerless {
+	uint64_t address; /* of the object */
+	enum lock_type type;
+	uint32_t readers; /* of an rwlock that readers hold; else 0 */
+};
+
+/*
+ * Is it a lock without a known owner? What makes such calls: rwlocks that readers hold, glibc's own
+ * low-level locks, musl's normal mutex, the locks of Rust and Go. To be asked after lock_layout().
+ */
+bool wait_is_ownerless(const struct wait *wait, const struct lock_words *words,
+		       struct wait_ownerless *lock);
+
+/*
+ * A condition variable, a semaphore, a barrier, if the counts in it fit: n threads were seen to wait
+ * there, of `threads` of the process. Else WAIT_FUTEX. glibc 2.25 on; of musl no barriers.
+ */
+enum wait_what wait_object(const struct wait *wait, enum lock_libc libc,
+			   const struct lock_words *words, uint32_t n, uint32_t threads);
+
+/*
+ * Could it be a pthread_join()? Then where in the joined thread's descriptor the futex word lies, and
+ * where in it the TID is; 0: no. The descriptor begins with a pointer to itself.
+ */
+struct wait_joined {
+	uint64_t descriptor;
+	uint64_t tid; /* address of the TID */
+};
+bool wait_may_join(const struct wait *wait, enum lock_libc libc, struct wait_joined *joined);
+
+/* FUTEX_WAIT … */
+const char *wait_op_name(uint32_t op);
+/* lock, join, condition …: as docs/inspect.md has it. */
+const char *wait_what_name(enum wait_what what);
+
+#endif
