@@ -38,7 +38,7 @@ struct slice {
 	bool stop;
 };
 
-/* Of pages of its own, which are given back when a pass is done. */
+/* Of pages of its own: census_rest() gives them back. */
 static struct {
 	_Alignas(65536) unsigned char byte[HEAD_BYTES + BATCH_BYTES];
 } buffer;
@@ -376,7 +376,10 @@ void census_read(const struct census_ask *ask, const struct tid_sets *tids, uint
 	if (err)
 		memset(answer, 0, sizeof(*answer));
 	answer->error = err == -EAGAIN ? -ESRCH : err;
-	if (!answer->next)
-		madvise(&buffer, sizeof(buffer), MADV_DONTNEED);
 	answer->cpu_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID) - began_ns;
+}
+
+void census_rest(void)
+{
+	madvise(&buffer, sizeof(buffer), MADV_DONTNEED);
 }

@@ -94,4 +94,7 @@ struct census_answer {
 void census_read(const struct census_ask *ask, const struct tid_sets *tids, uint64_t until_ns,
 		 struct census_answer *answer);
 
+/* Nothing is read any more for the time being: gives the buffer's memory back. */
+void census_rest(void);
+
 #endif

@@ -3,12 +3,15 @@
 #include "reader_wire.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "confine.h"
 #include "look.h"
+
+#define REST_MS 1000
 
 /* Whether the packet is a whole request that stays within its limits. */
 static bool request_sound(const struct reader_request *request, ssize_t len)
@@ -41,17 +44,31 @@ static void serve_request(const struct reader_request *request, struct reader_pa
 	}
 }
 
+/* Waits for the next request. After a while without one, what only a census needs is given back. */
+static void serve_wait(bool *rested)
+{
+	struct pollfd request = { .fd = CONFINE_FD, .events = POLLIN };
+
+	if (*rested || poll(&request, 1, REST_MS))
+		return;
+	census_rest();
+	*rested = true;
+}
+
 void reader_serve(int fd, pid_t agent, struct reader_page *page)
 {
 	static struct reader_request request;
 	static struct reader_reply reply;
+	bool rested = true;
 
 	if (confine(fd, agent, "deadhold-reader"))
 		_exit(EXIT_FAILURE);
 	for (;;) {
-		ssize_t n = recv(CONFINE_FD, &request, sizeof(request), 0);
+		ssize_t n;
 		size_t len;
 
+		serve_wait(&rested);
+		n = recv(CONFINE_FD, &request, sizeof(request), 0);
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (!n)
@@ -59,6 +76,7 @@ void reader_serve(int fd, pid_t agent, struct reader_page *page)
 		if (!request_sound(&request, n))
 			_exit(EXIT_FAILURE);
 		serve_request(&request, page, &reply);
+		rested &= request.call != READER_CENSUS;
 		len = reader_reply_bytes(request.call, request.look.n);
 		if (send(CONFINE_FD, &reply, len, MSG_NOSIGNAL) != (ssize_t)len)
 			_exit(EXIT_FAILURE);
