@@ -40,7 +40,7 @@ struct slice {
 
 /* Of pages of its own: census_rest() gives them back. */
 static struct {
-	_Alignas(65536) unsigned char byte[HEAD_BYTES + BATCH_BYTES];
+	_Alignas(4096) unsigned char byte[HEAD_BYTES + BATCH_BYTES];
 } buffer;
 
 static uint64_t clock_ns(clockid_t clock)
