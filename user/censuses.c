@@ -17,6 +17,7 @@
 
 /* Threads often end together: wait for the others. */
 #define GATHER_NS (20 * MS)
+#define ASKED	  20
 /* From the end of a pass over a process to the start of the next one. */
 #define INTERVAL_NS S
 /* How long a thread-directed signal makes the ends of threads suspicious. */
@@ -46,8 +47,9 @@ struct census_process {
 	struct ev_task task; /* of one of its threads */
 	UT_hash_handle hh;
 	size_t n, room;
-	uint32_t *dead; /* their numbers in the process's namespace */
-	bool full;	/* one of the ends was suspicious */
+	uint32_t *dead;	    /* their numbers in the process's namespace */
+	bool full;	    /* one of the ends was suspicious */
+	unsigned int asked; /* how often for its C library, which was not known yet */
 	uint64_t due_ns, heard_ns, signal_ns;
 };
 
@@ -297,8 +299,10 @@ static void pass_begin(struct censuses *censuses, struct census_process *process
 	struct pass *pass = calloc(1, sizeof(*pass));
 	struct process_info info = { 0 };
 
-	if (!pass)
-		return; /* the next turn has another try */
+	if (!pass) {
+		process->due_ns = now + INTERVAL_NS;
+		return;
+	}
 	pass->key = process->key;
 	pass->task = process->task;
 	pass->began_ns = pass->due_ns = now;
@@ -307,6 +311,7 @@ static void pass_begin(struct censuses *censuses, struct census_process *process
 	process->n = process->room = 0;
 	process->dead = NULL;
 	process->full = false;
+	process->asked = 0;
 	/* All who live now may hold locks, and those who died before may have left some. */
 	hooks_snapshot(agent->hooks, pass->key.tgid, living_row, &pass->living);
 	model_process_dead(&agent->model, &pass->key, dead_each, &pass->known);
@@ -534,6 +539,17 @@ static uint64_t affordable(struct censuses *censuses, uint64_t due, uint64_t now
 	return censuses->hurry ? now : MAX(due, budget_due(&censuses->budget, now));
 }
 
+/* Its C library tells which marks to look for. It was asked for at the end of the thread. */
+static bool process_known(struct censuses *censuses, struct census_process *process, uint64_t now)
+{
+	if (censuses->hurry || process->asked == ASKED ||
+	    processes_ready(censuses->agent->processes, &process->key))
+		return true;
+	process->asked++;
+	process->due_ns = now + GATHER_NS;
+	return false;
+}
+
 uint64_t censuses_due(struct censuses *censuses)
 {
 	struct census_process *process, *next;
@@ -560,7 +576,7 @@ void censuses_run_due(struct censuses *censuses)
 		return;
 	if (!censuses->pass) {
 		process = process_next(censuses, now);
-		if (process)
+		if (process && process_known(censuses, process, now))
 			pass_begin(censuses, process, now);
 	}
 	if (censuses->pass)

@@ -3,7 +3,7 @@
 
 import pytest
 
-from deadhold import ABSENT, ANY, any_order, expect, expect_nothing_about_locks, matching
+from deadhold import ABSENT, ANY, address, any_order, expect, expect_nothing_about_locks, matching
 from steps import Steps, expect_orphans, lock, process, stuck, thread
 from test_locks import KINDS, start_kind
 
@@ -133,6 +133,24 @@ def test_waiter_raises(agent, start_steps, kind):
             stuck(b, lock(owner, **looks, proof="waiter", evidence=ABSENT), owner, reason, wait),
         ],
     )
+
+
+def test_musl_mark(agent, start_steps):
+    """musl's own thread end takes the owner's number out of its locks and leaves a mark: nobody is
+    named. A waiter makes it critical, and it is one orphan."""
+    w = start_steps("recursive", program="musl_steps")
+    owner = w.do("owner lock A")
+    w.dies("owner return")
+    alert = agent.wait_for(kind="lock-orphaned", pid=owner["pid"])
+    assert "thread" not in alert and "owner_tid" not in alert["locks"][0]
+    w.blocks("waiter lock A")
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    expect(agent, w, [
+        {"kind": "lock-orphaned", "severity": "warning",
+         "locks": [{"address": address(owner["lock"]), "libc": "musl", "proof": "shape"}]},
+        {"kind": "orphan-wait", "severity": "critical", "lock": {"proof": "waiter"},
+         "orphan_id": alert["orphan_id"]},
+    ])
 
 
 def test_unlocked_by_another(agent, start_places):
