@@ -473,16 +473,25 @@ static void reader_died(struct reader *reader)
 		request_fail(reader, -EIO);
 }
 
+static ssize_t reader_recv(struct reader *reader)
+{
+	return recv(reader->fd, &reader->reply, sizeof(reader->reply), MSG_DONTWAIT);
+}
+
 /* 1: something was done, there may be more to do; 0: nothing to do now. */
 static int reader_step(struct reader *reader)
 {
-	ssize_t n = recv(reader->fd, &reader->reply, sizeof(reader->reply), MSG_DONTWAIT);
+	ssize_t n = reader_recv(reader);
 
-	if (n < 0 && errno == EINTR)
-		return 1;
 	if (n < 0 && errno == EAGAIN) {
 		if (!reader->due_ns || now_ns() < reader->due_ns || reader_extend(reader))
 			return 0;
+		/* It sleeps: in a read that hangs, or since it has answered while this agent did not run. */
+		n = reader_recv(reader);
+	}
+	if (n < 0 && errno == EINTR)
+		return 1;
+	if (n < 0 && errno == EAGAIN) {
 		reader_missed(reader);
 	} else if (n > 0 && reader->due_ns &&
 		   reply_sound(&reader->reply, n, &reader->first->wire)) {

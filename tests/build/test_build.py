@@ -138,7 +138,7 @@ def test_make_demo():
     text = "\n".join(out)
     assert f"  dead owner worker (tid {worker}): its thread function returned" in text
     assert re.search(rf"^  stuck reporter \(tid {reporter}\): waits for ever, for ", text, re.M)
-    assert re.search(r"^ +/\S*demo\+0x[0-9a-f]+ \(queue_lock\)$", text, re.M)
+    assert re.search(r"proof owner-word,\s+/\S*demo\+0x[0-9a-f]+ \(queue_lock\)$", text, re.M)
     findings = contract.Findings()
     for number, line in enumerate(out):
         match = pattern.match(line)
