@@ -7,6 +7,7 @@
 
 #include <uthash.h>
 
+#include "array.h"
 #include "budget.h"
 #include "cases.h"
 #include "censuses.h"
@@ -148,20 +149,6 @@ static struct census_process *process_get(struct censuses *censuses, const struc
 		process->heard_ns = host_now();
 	}
 	return process;
-}
-
-/* The array with room for one more than n, or NULL. */
-static void *array_grow(void *array, size_t n, size_t *room, size_t bytes)
-{
-	size_t more = *room ? *room * 2 : 16;
-	void *grown;
-
-	if (n < *room)
-		return array;
-	grown = reallocarray(array, more, bytes);
-	if (grown)
-		*room = more;
-	return grown;
 }
 
 static int numbers_add(struct number_list *list, uint32_t number)

@@ -9,6 +9,7 @@
 #include "callname.h"
 #include "cleanup.h"
 #include "detail.h"
+#include "memtext.h"
 #include "words.h"
 
 const char *verdict_name(enum verdict verdict)
@@ -451,21 +452,13 @@ char *inspection_message(const struct inspection *inspection)
 		[VERDICT_DEADLOCK] = say_deadlock,
 		[VERDICT_ORPHAN] = say_orphan,
 	};
-	char who[WHO_BYTES], *text = NULL;
+	char who[WHO_BYTES], *text;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
-	bool failed;
 
-	if (!out)
-		return NULL;
-	fprintf(out, "%s: ", process_label(&inspection->process, who));
-	say[inspection->verdict](out, inspection);
-	failed = ferror(out);
-	failed |= fclose(out) != 0;
-	if (failed) {
-		free(text);
-		errno = ENOMEM;
-		return NULL;
+	if (out) {
+		fprintf(out, "%s: ", process_label(&inspection->process, who));
+		say[inspection->verdict](out, inspection);
 	}
-	return text;
+	return memtext_end(out, &text);
 }

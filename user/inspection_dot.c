@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "detail.h"
 #include "inspection.h"
+#include "memtext.h"
 
 #define RED "color=\"#c0392b\" penwidth=2"
 
@@ -136,20 +138,11 @@ static void print_graph(FILE *out, const struct inspection *inspection, const ch
 
 char *inspection_dot(const struct inspection *inspection, size_t *len)
 {
-	char *text = NULL, *message = inspection_message(inspection);
+	_cleanup_free_ char *message = inspection_message(inspection);
+	char *text;
 	FILE *out = message ? open_memstream(&text, len) : NULL;
-	bool failed = true;
 
-	if (out) {
+	if (out)
 		print_graph(out, inspection, message);
-		failed = ferror(out);
-		failed |= fclose(out) != 0;
-	}
-	free(message);
-	if (failed) {
-		free(text);
-		errno = ENOMEM;
-		return NULL;
-	}
-	return text;
+	return memtext_end(out, &text);
 }

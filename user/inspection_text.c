@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cleanup.h"
 #include "detail.h"
 #include "inspection.h"
+#include "memtext.h"
 
 #define RESTART_BYTES (ESCAPED_BYTES(NAME_BYTES) + ESCAPED_BYTES(DETAIL_BYTES) + 64)
 
@@ -355,21 +357,13 @@ static void print_inspection(FILE *out, const struct inspection *inspection, con
 char *inspection_text(const struct inspection *inspection, const struct run *run, bool all,
 		      size_t *len)
 {
-	char *text = NULL, *message = inspection_message(inspection);
+	_cleanup_free_ char *message = inspection_message(inspection);
+	char *text;
 	FILE *out = message ? open_memstream(&text, len) : NULL;
-	bool failed = true;
 
 	if (out) {
 		fprintf(out, "%s %s\n", verdict_words(inspection->verdict), message);
 		print_inspection(out, inspection, run, all);
-		failed = ferror(out);
-		failed |= fclose(out) != 0;
 	}
-	free(message);
-	if (failed) {
-		free(text);
-		errno = ENOMEM;
-		return NULL;
-	}
-	return text;
+	return memtext_end(out, &text);
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "array.h"
 #include "host.h"
 #include "look.h"
 #include "symbol.h"
@@ -49,19 +50,6 @@ const char *survey_step_name(enum survey_step step)
 	return (unsigned int)step < SURVEY_STEPS ? names[step] : "it";
 }
 
-void *survey_grow(void *array, size_t n, size_t *room, size_t bytes)
-{
-	size_t more = *room ? *room * 2 : 64;
-	void *grown;
-
-	if (n < *room)
-		return array;
-	grown = reallocarray(array, more, bytes);
-	if (grown)
-		*room = more;
-	return grown;
-}
-
 /* ---- threads ---- */
 
 int survey_thread_add(struct survey *survey, int32_t tgid, const struct thread *thread)
@@ -71,11 +59,11 @@ int survey_thread_add(struct survey *survey, int32_t tgid, const struct thread *
 	struct seen_thread *seen;
 	struct thread *reading;
 
-	reading = survey_grow(survey->reading, out->n_threads, &room, sizeof(*reading));
+	reading = array_grow(survey->reading, out->n_threads, &room, sizeof(*reading));
 	if (!reading)
 		return -ENOMEM;
 	survey->reading = reading;
-	seen = survey_grow(out->threads, out->n_threads, &survey->room_threads, sizeof(*seen));
+	seen = array_grow(out->threads, out->n_threads, &survey->room_threads, sizeof(*seen));
 	if (!seen)
 		return -ENOMEM;
 	out->threads = seen;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "array.h"
 #include "detect.h"
 #include "host.h"
 #include "look.h"
@@ -22,11 +23,11 @@ int survey_lock(struct survey *survey, int32_t tgid, uint64_t address)
 	for (size_t i = 0; i < out->n_locks; i++)
 		if (out->locks[i].info.address == address && survey->place[i].tgid == tgid)
 			return i;
-	place = survey_grow(survey->place, out->n_locks, &room, sizeof(*place));
+	place = array_grow(survey->place, out->n_locks, &room, sizeof(*place));
 	if (!place)
 		return NOBODY;
 	survey->place = place;
-	lock = survey_grow(out->locks, out->n_locks, &survey->room_locks, sizeof(*lock));
+	lock = array_grow(out->locks, out->n_locks, &survey->room_locks, sizeof(*lock));
 	if (!lock)
 		return NOBODY;
 	out->locks = lock;

@@ -52,9 +52,6 @@ void survey_progress(void *context);
 /* One more thread of process tgid, by its first reading. 0 or -ENOMEM. */
 int survey_thread_add(struct survey *survey, int32_t tgid, const struct thread *thread);
 
-/* The array with room for one more than n. NULL: no memory, the array is as it was. */
-void *survey_grow(void *array, size_t n, size_t *room, size_t bytes);
-
 /* What the threads wait for that were added since. 0; -ESRCH, -EPERM or -ENOMEM. */
 int survey_waits(struct survey *survey);
 /* Reads all again that matters, and forgets what was not the same. 0 or -errno. */

@@ -6,6 +6,7 @@
 
 #include <uthash.h>
 
+#include "array.h"
 #include "cases.h"
 #include "detect.h"
 #include "suspects.h"
@@ -81,20 +82,6 @@ void sweep_free(struct sweep *sweep)
 	free(sweep->shared.at);
 	free(sweep->rows);
 	free(sweep);
-}
-
-/* The array with room for one more than n. NULL: no memory, the array is as it was. */
-static void *array_grow(void *array, size_t n, size_t *room, size_t bytes)
-{
-	size_t more = *room ? *room * 2 : 64;
-	void *grown;
-
-	if (n < *room)
-		return array;
-	grown = reallocarray(array, more, bytes);
-	if (grown)
-		*room = more;
-	return grown;
 }
 
 /* ---- who is alive ---- */

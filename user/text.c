@@ -13,7 +13,9 @@
 #include <string.h>
 #include <time.h>
 
+#include "cleanup.h"
 #include "detail.h"
+#include "memtext.h"
 #include "words.h"
 
 #define PHRASE_BYTES 64
@@ -453,8 +455,8 @@ static void print_alert(FILE *out, const struct alert *alert, const struct run *
 
 char *alert_text(const struct alert *alert, const struct run *run, size_t *len)
 {
-	char *text = NULL, *message;
-	bool failed = true;
+	_cleanup_free_ char *message = NULL;
+	char *text;
 	FILE *out;
 
 	if ((unsigned int)alert->kind >= ALERT_KINDS) {
@@ -463,16 +465,7 @@ char *alert_text(const struct alert *alert, const struct run *run, size_t *len)
 	}
 	message = alert_message(alert);
 	out = message ? open_memstream(&text, len) : NULL;
-	if (out) {
+	if (out)
 		print_alert(out, alert, run, message);
-		failed = ferror(out);
-		failed |= fclose(out) != 0;
-	}
-	free(message);
-	if (failed) {
-		free(text);
-		errno = ENOMEM;
-		return NULL;
-	}
-	return text;
+	return memtext_end(out, &text);
 }
