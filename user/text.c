@@ -155,26 +155,29 @@ static void detail_process(FILE *out, const struct process_info *process, const 
 		detail(out, "%s was started as %s", comm, ESCAPE(cmdline, process->cmdline));
 }
 
-/* hooks: futex switch, exit tracepoint */
+/* hooks: futex switch, exit tracepoint. Counts of zero are left to JSON. */
 static void detail_pairs(FILE *out, const char *label, const struct pair *pairs, size_t n)
 {
 	char line[DETAIL_LINE_BYTES];
 	size_t used = (size_t)snprintf(line, sizeof(line), "%s:", label);
+	const char *comma = "";
 
 	for (size_t i = 0; i < n && used < sizeof(line); i++) {
-		const char *comma = i + 1 < n ? "," : "";
 		char value[ESCAPED_BYTES(DETAIL_BYTES)];
 		int more;
 
+		if (!pairs[i].word && !pairs[i].count)
+			continue;
 		if (pairs[i].word)
 			detail_glue(ESCAPE(value, pairs[i].word));
 		else
 			snprintf(value, sizeof(value), "%" PRIu64, pairs[i].count);
-		more = snprintf(line + used, sizeof(line) - used, " %s" GLUE "%s%s", pairs[i].name,
-				value, comma);
+		more = snprintf(line + used, sizeof(line) - used, "%s %s" GLUE "%s", comma,
+				pairs[i].name, value);
 		used += (size_t)more;
+		comma = ",";
 	}
-	if (n)
+	if (*comma)
 		detail_line(out, line);
 }
 

@@ -176,7 +176,12 @@ static const struct pair counts[] = {
 	{ "orphan-cleared", 1, NULL }, { "thread-signal", 1, NULL }, { "tid-kill", 1, NULL },
 	{ "noise", 3, NULL },	       { "loss", 1, NULL },
 };
-static const struct pair figures[] = { { "thread_exits", 5021, NULL }, { "futex", 0, "switch" } };
+static const struct pair figures[] = {
+	{ "orphans_open", 0, NULL }, /* for JSON alone */
+	{ "thread_exits", 5021, NULL },
+	{ "futex", 0, "switch" },
+	{ "sweeps", 0, NULL },
+};
 
 static struct alert sample_ready(void)
 {
@@ -1146,6 +1151,7 @@ static void test_json_of_the_run(void **state)
 	assert_own_members(json, "counts losses figures run_time_s");
 	assert_json_number(json, "counts.noise", 3);
 	assert_json_number(json, "losses.reader-deadline", 2);
+	assert_json_number(json, "figures.orphans_open", 0);
 	assert_json_number(json, "figures.thread_exits", 5021);
 	assert_json_string(json, "figures.futex", "switch");
 	assert_json_number(json, "run_time_s", 151);
