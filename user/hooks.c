@@ -143,7 +143,15 @@ static struct bpf_link *program_attach(struct deadhold_bpf *object, const char *
 static void why_failed(char *why, size_t bytes, const struct rung *rung, const char *step,
 		       int error)
 {
-	snprintf(why, bytes, "%s refused (%s); needs %s", step, strerror(-error), rung->needs);
+	/* Short of something on this host, whatever the kernel supports. */
+	if (error == -EMFILE || error == -ENFILE)
+		snprintf(why, bytes, "%s refused (%s); raise that limit: ulimit -n 1024", step,
+			 strerror(-error));
+	else if (error == -ENOMEM)
+		snprintf(why, bytes, "%s refused (%s)", step, strerror(-error));
+	else
+		snprintf(why, bytes, "%s refused (%s); needs %s", step, strerror(-error),
+			 rung->needs);
 }
 
 /* What a rung's attaching needs of the host. 0, or -errno and a line in why. */

@@ -21,8 +21,9 @@
 #define DEBUGFS_TRACING "/sys/kernel/debug/tracing"
 #define KERNEL_BTF	"/sys/kernel/btf/vmlinux"
 
-/* include/linux/proc_ns.h: PROC_PID_INIT_INO, the initial PID namespace on every kernel. */
-#define INIT_PID_NS 0xeffffffcu
+/* include/linux/proc_ns.h: PROC_USER_INIT_INO and PROC_PID_INIT_INO, the same on every kernel. */
+#define INIT_USER_NS 0xeffffffdu
+#define INIT_PID_NS  0xeffffffcu
 
 static bool cap_effective(cap_value_t cap)
 {
@@ -89,6 +90,13 @@ int host_check(char *why, size_t why_bytes)
 
 	if (error)
 		return error;
+	/* Its root has all capabilities, and none that the kernel asks for here. No such file: none are. */
+	if (!stat("/proc/self/ns/user", &ns) && ns.st_ino != INIT_USER_NS) {
+		snprintf(why, why_bytes,
+			 "not permitted: this is root of a user namespace alone (a rootless "
+			 "container?); run as the host's root");
+		return -EPERM;
+	}
 	if (access(KERNEL_BTF, R_OK)) {
 		snprintf(why, why_bytes,
 			 "no kernel type information (%s): this kernel was built without "

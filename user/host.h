@@ -9,7 +9,7 @@
 #include "alert.h"
 
 /*
- * Privilege, kernel types, lockdown, PID namespace. Returns 0, or -errno and one line in why: what is
+ * Privilege, kernel types, lockdown, namespaces. Returns 0, or -errno and one line in why: what is
  * missing and what to do.
  */
 int host_check(char *why, size_t why_bytes);

@@ -229,6 +229,28 @@ def test_capability_that_another_one_includes(run, instead):
     agent.stop()
 
 
+@pytest.mark.parametrize("word", ["watch", "check"])
+def test_root_of_a_user_namespace(run, word):
+    """As in a rootless container: it has all capabilities, and none that counts."""
+    if subprocess.run(["unshare", "-Ur", "true"], capture_output=True).returncode:
+        pytest.skip("this host allows no user namespaces")
+    agent = run(word, prefix=["unshare", "-Ur"])
+    expect_error(agent, FAILED)
+    assert agent.errors == [
+        b"deadhold: not permitted: this is root of a user namespace alone (a rootless container?); "
+        b"run as the host's root\n"
+    ]
+
+
+@pytest.mark.parametrize("limit", [16, 32])
+def test_few_files_may_be_open(run, limit):
+    """It says what is short, and not that the kernel lacks something."""
+    prefix = [shutil.which("prlimit"), f"--nofile={limit}:{limit}"]
+    agent = run(prefix=prefix)
+    expect_error(agent, FAILED, "too many open files")
+    assert b"needs" not in agent.errors[0], agent.said()
+
+
 def test_little_memory_may_be_locked(run, pair):
     """None, and no right to raise that limit: it goes on."""
     prefix = ["prlimit", "--memlock=0:0", *without("sys_resource")]
