@@ -340,16 +340,34 @@ def test_no_tracefs_and_may_not_mount(run):
     )
 
 
+@pytest.fixture
+def host_without_tracefs():
+    """A mount namespace that stands for the host's: what is mounted in it reaches all that were made
+    from it, and would come back from them. (a command that runs a program in it, mounts())"""
+    steps = [*NO_TRACEFS, "mount --make-rshared /", "echo", "read word"]
+    with subprocess.Popen(["unshare", "-m", "sh", "-ec", "; ".join(steps)],
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE) as host:
+        assert host.stdout.readline() == b"\n"
+        yield (
+            ["nsenter", f"--mount=/proc/{host.pid}/ns/mnt"],
+            lambda: pathlib.Path(f"/proc/{host.pid}/mounts").read_text(),
+        )
+        host.stdin.close()
+
+
 @pytest.mark.parametrize("words", [["--futex-hook", "tracepoint"], ["-x"]], ids=["futex", "failed"])
-def test_no_tracefs(run, pair, words):
+def test_no_tracefs(run, pair, host_without_tracefs, words):
     """The tracepoints of system calls are attached by way of tracefs. The agent brings its own, and
     the host's mounts stay as they were."""
-    before = mounts()
-    agent = run("--json", *words, prefix=in_mounts(*NO_TRACEFS))
+    prefix, mounts_there = host_without_tracefs
+    before = mounts_there()
+    assert " tracefs " not in before
+    agent = run("--json", *words, prefix=prefix)
     ready = json.loads(agent.wait_line('"kind":"ready"'))
     if "-x" not in words:
         assert ready["hooks"]["futex"] == "tracepoint", agent.said()
-    assert mounts() == before
+    assert " tracefs " in pathlib.Path(f"/proc/{agent.pid}/mounts").read_text()
+    assert mounts_there() == before
     sender, target = pair
     sender.send("tgkill", SIGUSR1, target)
     sender.send_ids("tgkill", SIGUSR2, sender.pid, target.threads[1]["tid"], ok="ESRCH")
@@ -357,7 +375,7 @@ def test_no_tracefs(run, pair, words):
     if "-x" in words:
         agent.wait_line('"kind":"thread-signal".*"SIGUSR2".*"ESRCH"')
     agent.stop()
-    assert mounts() == before
+    assert mounts_there() == before
 
 
 # --- More than one, and the end of what is watched. -----------------------------------------------
