@@ -2,6 +2,7 @@
 /* deadhold: finds the locks that dead threads still hold, and the signals aimed at single threads. */
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -32,7 +33,8 @@ int main(int argc, char **argv)
 
 	if (standard_descriptors())
 		return 1;
-	tzset(); /* reads a file: while we still may */
+	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed write, with its line */
+	tzset();		  /* reads a file: while we still may */
 	error = options_parse(&options, argc, argv);
 	if (error)
 		return error == -ECANCELED ? 0 : 2;

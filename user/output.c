@@ -92,6 +92,20 @@ struct output *output_new(int fd, size_t limit_bytes)
 	return output;
 }
 
+void output_stderr_unblock(void)
+{
+	struct stat st;
+	int own;
+
+	if (fstat(STDERR_FILENO, &st) || S_ISREG(st.st_mode))
+		return;
+	own = reopen_nonblocking(STDERR_FILENO);
+	if (own < 0)
+		return;
+	dup2(own, STDERR_FILENO);
+	close(own);
+}
+
 void output_free(struct output *output)
 {
 	if (!output)

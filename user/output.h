@@ -21,6 +21,12 @@ struct output *output_new(int fd, size_t limit_bytes);
 void output_free(struct output *output); /* does not flush */
 
 /*
+ * The same for standard error, where that is possible: a line that nobody reads is dropped, and the
+ * agent goes on. Sockets stay as they are.
+ */
+void output_stderr_unblock(void);
+
+/*
  * Queues text (copied). It goes out with output_flush(), to be called before the caller goes to sleep,
  * or with other text once enough has come together. 0, -ENOBUFS (refused whole, nothing of it was
  * written) or -EPIPE (the reader went away).

@@ -15,6 +15,7 @@
 #include "censuses.h"
 #include "cleanup.h"
 #include "detect.h"
+#include "output.h"
 #include "signals.h"
 #include "sweep.h"
 #include "watch.h"
@@ -605,6 +606,7 @@ static int watch_start(struct watch *w, const struct options *options)
 
 	if (error)
 		return error;
+	output_stderr_unblock();
 	error = host_run(&agent->run);
 	if (error)
 		return error;

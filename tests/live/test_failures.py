@@ -501,6 +501,15 @@ def test_output_full(run):
     expect_error_line(agent, "standard output", "space")
 
 
+@pytest.mark.parametrize("words", [["--json", "-d", "0.1"], ["check"]], ids=["watch", "check"])
+def test_output_may_not_grow(run, tmp_path, words):
+    """A limit on the size of files: told as any other failed write."""
+    with open(tmp_path / "out", "wb") as out:
+        agent = run(*words, "-q", out=out, prefix=["prlimit", "--fsize=100:100"])
+        assert agent.wait() == FAILED, agent.said()
+    expect_error_line(agent, "standard output")
+
+
 def test_output_closed(run):
     """Started without a stdout: what it opens first must not become it."""
     agent = run("-q", prefix=["sh", "-c", 'exec "$@" >&-', "sh"])
@@ -578,6 +587,28 @@ def test_nobody_reads(run, pair):
         assert agent.wait() in (0, FAILED), agent.said()
     finally:
         os.close(reading)
+
+
+def test_nobody_reads_errors(run, pair):
+    """stderr is a pipe that is full: what would be said there is left out, and nothing else."""
+    sender, target = pair
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    try:
+        for size in (4096, 1):
+            with pytest.raises(BlockingIOError):
+                while True:
+                    os.write(writing, b"x" * size)
+        full = f"/proc/{os.getpid()}/fd/{writing}"
+        agent = run("--json", "-v", "-x", prefix=["sh", "-c", f'exec "$@" 2>{full}', "sh"])
+        agent.wait_line('"kind":"ready"')
+        sender.send("tgkill", SIGUSR1, target)
+        agent.wait_line('"kind":"thread-signal"')
+        agent.stop()
+        summary_of(agent)
+    finally:
+        os.close(reading)
+        os.close(writing)
 
 
 # --- A clean end. ---------------------------------------------------------------------------------
