@@ -42,7 +42,7 @@ static const char help_text[] =
 	"\n"
 	"USAGE:\n"
 	"  deadhold [watch] [OPTION...]   stream alerts until interrupted (the default)\n"
-	"  deadhold inspect PID...        one look at processes, running or hung already\n"
+	"  deadhold inspect PID...        one look at processes, hung or not\n"
 	"  deadhold check [OPTION...]     what this host supports, and why not more\n"
 	"\n"
 	"OPTIONS:\v"
