@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from counter import thread_signals
-from deadhold import SCALE, TIMEOUT
+from counter import Counter, thread_signals
+from deadhold import SCALE, TIMEOUT, expect_nothing_about_locks
 from signals import (
     SI_TKILL,
     SIGURG,
@@ -116,6 +116,87 @@ def test_full_ring_buffer(start_workload, start_steps):
             ],
             stop=False,
         )
+
+
+DEAD_ROWS, NOISE_ROWS = 65536, 8192  # bpf/maps.bpf.h, bpf/signal.bpf.c
+
+
+def test_more_dead_threads_than_room(start_agent, start_workload, start_steps):
+    """More threads end while the agent does not run than the kernel side can keep in mind. What such
+    a thread held is found all the same, without its name."""
+    if SCALE < 1:
+        pytest.skip("so many threads take minutes on a slow machine")
+    each, count = 24000, 3  # below what PIDs go up to: no process gets a number twice
+    lossy = [start_workload("lossy", "exits", each) for _ in range(count)]
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    pids = [word for process in (w, *lossy) for word in ("-p", process.pid)]
+    agent = start_agent("--census", "off", *pids, allow_loss=True, in_file=True)
+    with Counter("sched/sched_process_exit", "pid > 0") as ended:
+        with held_back_process(agent.process.pid):
+            for process in lossy:
+                process.go("go")
+                process.event("done", timeout=TIMEOUT * 5)
+            w.dies("owner return")
+            ours, others = each * count + 1, ended.read() - each * count - 1
+        agent.wait_for(kind="orphan-wait", pid=w.pid, timeout=TIMEOUT * 5)
+    agent.wait_sweeps(2)
+    agent.stop()
+    lost = losses_of(agent.alerts)
+    print(f"ours {ours}, others {others}, lost {lost}")
+    assert lost == agent.alerts[-1]["losses"], agent.said()
+    assert ours - DEAD_ROWS <= lost["dead-threads"] <= ours + max(others, 0)
+    assert set(lost) <= {"dead-threads", "ring-buffer"}, lost
+    held = lock(owner, proof="waiter")
+    dead = one_of({"tid": owner["tid"], "name": ABSENT},
+                  {"ns_tid": owner["ns_tid"], "tid": ABSENT, "name": ABSENT})
+    unknown = {"reason": "unknown"}
+    expect_orphans(
+        agent,
+        [w, *lossy],
+        [
+            {**orphaned(owner, [held], "unknown", [waiter(b, since=ABSENT)], thread=dead),
+             "exit": unknown},
+            {**stuck(b, held, dead, "unknown", {"since": ABSENT}),
+             "owner": {"thread": dead, "exit": unknown}},
+        ],
+        stop=False,
+    )
+
+
+def test_more_folded_signals_than_room(start_agent, start_workload):
+    """Counts of folded signals are kept by process and signal. Those that find no room are counted
+    together."""
+    if SCALE < 1:
+        pytest.skip("so many processes take minutes on a slow machine")
+    lossy = start_workload("lossy", "signals", NOISE_ROWS // 60 + 20)
+    agent = start_agent("--noise-interval", 100000, allow_loss=True, in_file=True)
+    with thread_signals() as counter:
+        lossy.go("go")
+        sent = lossy.event("done")["count"]
+        agent.stop(timeout=TIMEOUT * 5)
+        others = counter.read() - sent
+    assert sent > NOISE_ROWS and others >= 0
+    lost = losses_of(agent.alerts)
+    assert lost == agent.alerts[-1]["losses"], agent.said()
+    folded = sum(a["count"] for a in agent.alerts if a["kind"] == "noise")
+    print(f"sent {sent}, folded {folded}, lost {lost}, others {others}")
+    assert set(lost) == {"noise"}, lost
+    assert lost["noise"] >= sent - NOISE_ROWS
+    assert sent <= folded + lost["noise"] <= sent + others
+
+
+@pytest.mark.parametrize("how", ["nowhere", "circle", "broken", "empty"])
+def test_robust_list_without_an_end(start_agent, start_workload, how):
+    """A list that can't be walked to its end counts as one. One that can is the twin."""
+    agent = start_agent(allow_loss=True)
+    lossy = start_workload("lossy", "list", how)
+    lossy.go("go")
+    lossy.event("done")
+    expect_nothing_about_locks(agent, lossy)
+    lost = 0 if how == "empty" or agent.rung("exit") == "late" else 1
+    assert losses_of(agent.alerts) == ({"robust-list": lost} if lost else {}), agent.said()
 
 
 def test_memory_that_nobody_serves(start_agent, start_steps):
