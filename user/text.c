@@ -353,12 +353,21 @@ static bool was_sent(const struct signal_info *signal)
 	return signal->result != RESULT_FAILED && signal->result != RESULT_PROBED;
 }
 
+/* ptrace(2) sends it when a tracer attaches, which then keeps it from the process. */
+static bool is_tracers_stop(const struct signal_info *signal)
+{
+	return signal->call == CALL_KERNEL && signal->has_code && signal->code == SI_KERNEL;
+}
+
 static void details_signal(FILE *out, const struct alert *alert, const struct run *run)
 {
 	if (alert->signal.fatal && was_sent(&alert->signal))
 		detail(out, "fatal: ends the whole process, unless it is blocked or handled first");
 	else if (alert->signal.number == SIGSTOP && was_sent(&alert->signal))
-		detail(out, "stops the whole process until SIGCONT");
+		detail(out,
+		       is_tracers_stop(&alert->signal)
+			       ? "as when a debugger attaches (ptrace): then only this thread stops"
+			       : "stops the whole process until SIGCONT");
 	detail_signal(out, alert);
 	detail_party(out, "sender", &alert->sender_process, &alert->sender_thread);
 	if (alert->sender_process.pid != alert->process.pid)

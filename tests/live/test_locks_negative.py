@@ -5,13 +5,13 @@ A sweep looks at threads that have been blocked for a second, and believes what 
 Where a thread stays blocked, the test lets three more sweeps go by, so that silence means something.
 """
 
-import ctypes
 import os
 import signal
 
 import pytest
 
 from deadhold import expect_nothing_about_locks, one_of
+from tracing import PTRACE_DETACH, PTRACE_INTERRUPT, PTRACE_SEIZE, WALL, ptrace
 
 SWEEPS = 3
 GLIBC_KINDS = ["normal", "recursive", "errorcheck", "adaptive", "robust", "pi", "rwlock", "mtx", "stdio"]
@@ -353,18 +353,6 @@ def test_stopped_and_continued(agent, waiting):
         os.kill(w.pid, signal.SIGCONT)
         until(lambda: all(state(e["tid"]) == "S" for e in waiters), "the process to go on")
     still_waiting(w, agent)
-
-
-PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
-WALL = 0x40000000  # __WALL: threads too
-
-
-def ptrace(request, tid):
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p]
-    libc.ptrace.restype = ctypes.c_long
-    if libc.ptrace(request, tid, None, None):
-        raise OSError(ctypes.get_errno(), f"ptrace {request}")
 
 
 def test_traced(agent, waiting):

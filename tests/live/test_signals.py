@@ -27,6 +27,7 @@ from deadhold import (
     one_of,
 )
 from counter import thread_signals
+from tracing import PTRACE_ATTACH, PTRACE_DETACH, WALL, ptrace
 from signals import (
     NAMES,
     SI_KERNEL,
@@ -511,6 +512,18 @@ def test_stop_is_not_fatal(said, sender, start_actor):
     sent = sender.send("tgkill", SIGSTOP, target)
     signal = signal_object(SIGSTOP, "tgkill", SI_TKILL)
     said([sender, target], [alert("thread-signal", signal, sender.sender(), target, 1, sent)])
+
+
+def test_debugger_attaches(said, start_actor):
+    """PTRACE_ATTACH stops a thread by a SIGSTOP of the kernel's, which the process never sees."""
+    target = start_actor(name="sig-target", threads=["target-1"])
+    tid = target.threads[1]["tid"]
+    ptrace(PTRACE_ATTACH, tid)
+    os.waitpid(tid, WALL)
+    ptrace(PTRACE_DETACH, tid)
+    signal = signal_object(SIGSTOP, "kernel", SI_KERNEL)
+    sent = alert("thread-signal", signal, {"process": {"pid": os.getpid()}}, target)
+    said([target], [sent])
 
 
 # --- Sends that failed or only asked: -x. ---------------------------------------------------------

@@ -876,8 +876,14 @@ static void test_tid_kills(void **state)
 
 static void test_stop(void **state)
 {
+	struct alert alert = sample_signal(SIGSTOP, false);
+
 	(void)state;
-	assert_detail(sample_signal(SIGSTOP, false), "stops the whole process until SIGCONT");
+	assert_detail(alert, "stops the whole process until SIGCONT");
+	alert.signal.call = CALL_KERNEL;
+	alert.signal.code = SI_KERNEL;
+	assert_detail(alert, "as when a debugger attaches (ptrace): then only this thread stops");
+	assert_no_detail(alert, "whole process");
 }
 
 static void test_missing(void **state)
