@@ -736,7 +736,7 @@ def test_reader_killed(run, pair):
 
 # --- Privilege that is given up. ------------------------------------------------------------------
 
-CAPABILITIES = {"DAC_READ_SEARCH": 2, "SYS_PTRACE": 19, "PERFMON": 38, "BPF": 39}
+CAPABILITIES = {"DAC_READ_SEARCH": 2, "SYS_PTRACE": 19}
 
 
 def test_privilege_dropped(run):
