@@ -812,6 +812,22 @@ def test_check_json(run, start_agent):
     assert watching.ready["hooks"] == used
 
 
+@pytest.mark.parametrize("words, says", [
+    ([], 0),
+    (["--futex-hook", "tracepoint"], 1),
+    (["-x"], 1),
+    (["-x", "--futex-hook", "tracepoint"], 2),
+    (["-x", "-q"], 0),
+])
+def test_what_slows_the_host_is_said(run, words, says):
+    """What slows every system call of the host is told, unless told to be quiet; else nothing is."""
+    agent = run("-d", "0.1", "--futex-hook", "switch", *words)
+    assert agent.wait() == 0, agent.said()
+    slow = [line for line in agent.errors
+            if line.endswith(b"puts every system call of the host on the slow path\n")]
+    assert len(slow) == len(agent.errors) == says, agent.said()
+
+
 def test_version(run):
     agent = run("--version")
     assert agent.wait() == 0 and re.fullmatch(rb"deadhold \d+(\.\d+)+\n", b"".join(agent.lines))
