@@ -8,8 +8,11 @@ Where no option matters and nothing has to be compared at its end, tests share a
 long as the module's tests do (`watching`): loading one takes seconds in an emulated machine."""
 
 import collections
+import ctypes
 import os
 import pathlib
+import threading
+import time
 
 import pytest
 
@@ -76,6 +79,9 @@ TID_KILLS = {
     "rt_sigqueueinfo": ("rt_sigqueueinfo", SI_QUEUE),
     "kill-int80": ("kill", SI_USER),
 }
+
+
+SYS_TGKILL = {"x86_64": 234, "aarch64": 131}
 
 
 @pytest.fixture
@@ -324,6 +330,35 @@ def test_cmdline(start_agent, sender, target):
         words = pathlib.Path(f"/proc/{actor.pid}/cmdline").read_bytes()
         # The actor cuts its words in two.
         assert process["cmdline"].split(" ")[0] == words.split(b"\0")[0].decode()
+
+
+def test_none_after_ready_is_missed(start_agent, target):
+    """Signals are sent all the time while an agent starts: each one from `ready` on is said."""
+    libc = ctypes.CDLL(None)
+    sent, ready = [], threading.Event()
+
+    def send():
+        left = 500  # after it is known that the agent is ready
+        while left:
+            left -= ready.is_set()
+            sent.append(time.monotonic_ns())
+            libc.syscall(SYS_TGKILL[os.uname().machine], target.pid, target.threads[1]["tid"], SIGUSR1)
+            time.sleep(0.0002)  # so that the agent keeps up
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        agent = start_agent("-p", target.pid)
+    finally:
+        ready.set()
+        sender.join()
+    agent.stop()
+    since = int(agent.ready["ktime_ns"])
+    before, after = sum(t < since for t in sent), sum(t >= since for t in sent)
+    said = [a for a in agent.alerts_of(target.pid) if int(a["ktime_ns"]) >= since]
+    assert before and after >= 500
+    # One may have been on its way.
+    assert after <= len(said) <= after + 1, (before, after, len(said))
 
 
 # --- kill(2) at a thread, and what only looks like it. --------------------------------------------
