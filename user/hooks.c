@@ -4,11 +4,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "cleanup.h"
 #include "hooks.h"
 #include "host.h"
 #include "deadhold.skel.h" /* needs the types of event.h */
@@ -392,6 +394,23 @@ static int family_attach(struct hooks *hooks, enum hook_family family, char *why
 	return 0;
 }
 
+/*
+ * Maps that libbpf has mapped are the agent's own: a reader that is made later would keep them alive,
+ * and count them as its memory.
+ */
+static void mappings_keep(void)
+{
+	_cleanup_fclose_ FILE *maps = fopen("/proc/self/maps", "re");
+	unsigned long start, end;
+	char line[512];
+
+	while (maps && fgets(line, sizeof(line), maps)) {
+		if (strstr(line, "anon_inode:bpf-map") &&
+		    sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			madvise((void *)start, end - start, MADV_DONTFORK);
+	}
+}
+
 struct hooks *hooks_new(const struct options *options, hooks_event *event, void *context, char *why,
 			size_t why_bytes)
 {
@@ -415,6 +434,7 @@ struct hooks *hooks_new(const struct options *options, hooks_event *event, void 
 			snprintf(why, why_bytes, "opening the ring buffer failed: %s",
 				 strerror(errno));
 		}
+		mappings_keep();
 	}
 	if (error) {
 		hooks_free(hooks);

@@ -730,7 +730,11 @@ def test_reader_killed(run, pair):
     sender.send("tgkill", SIGUSR1, target)
     got = json.loads(agent.wait_line(f'"kind":"thread-signal".*"pid":{target.pid}'))
     assert got["process"].get("exe") == target.facts["exe"], agent.said()
-    assert len(descendants(agent.pid)) == 1
+    (successor,) = descendants(agent.pid)
+    # Made when all is attached, it holds nothing of that.
+    assert "bpf-map" in pathlib.Path(f"/proc/{agent.pid}/maps").read_text()
+    assert "bpf-map" not in pathlib.Path(f"/proc/{successor}/maps").read_text()
+    assert not bpf_ids(successor)
     agent.stop()
 
 
