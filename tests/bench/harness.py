@@ -152,8 +152,6 @@ class Agent:
             raise Failure(f"the agent did not get ready: {error.strip() or 'no word of why'}")
         self.ready = ready.alert
         self.ready_s = (ready.received_ns - begin) / 1e9
-        self.pids = [self.process.pid]  # and its reader
-        self.pids += [p for p in processes() if (stat_of(p) or (0, 0, 0))[2] == self.process.pid]
         return self
 
     def __exit__(self, *_):
@@ -207,20 +205,32 @@ class Agent:
 
     # What the kernel says of it.
 
+    def pids(self):
+        """The agent and its reader: which one, may change."""
+        own = self.process.pid
+        return [own, *(p for p in processes() if (stat_of(p) or (0, 0, 0))[2] == own)]
+
     def memory(self):
         """(RSS, PSS) in bytes, of agent and reader together."""
         sums = {"Rss": 0, "Pss": 0}
-        for pid in self.pids:
-            for line in pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+        for pid in self.pids():
+            try:
+                rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+            except OSError:  # a reader that is just being replaced
+                continue
+            for line in rollup.splitlines():
                 name, _, value = line.partition(":")
                 if name in sums:
                     sums[name] += int(value.split()[0]) * 1024
         return sums["Rss"], sums["Pss"]
 
     def cpu_ns(self):
-        """CPU time of agent and reader together."""
-        files = (pathlib.Path(f"/proc/{pid}/schedstat") for pid in self.pids)
-        return sum(int(file.read_text().split()[0]) for file in files)
+        """CPU time of agent and reader together, and of readers that it replaced."""
+        files = (pathlib.Path(f"/proc/{pid}/schedstat") for pid in self.pids())
+        alive = sum(int(file.read_text().split()[0]) for file in files)
+        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text(errors="replace")
+        cutime, cstime = map(int, stat.rpartition(")")[2].split()[13:15])
+        return alive + (cutime + cstime) * 10**9 // os.sysconf("SC_CLK_TCK")
 
     def maps(self):
         """name → (entries, max_entries, bytes)"""
