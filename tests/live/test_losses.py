@@ -147,7 +147,8 @@ def test_more_dead_threads_than_room(start_agent, start_workload, start_steps):
     print(f"ours {ours}, others {others}, lost {lost}")
     assert lost == agent.alerts[-1]["losses"], agent.said()
     assert ours - DEAD_ROWS <= lost["dead-threads"] <= ours + max(others, 0)
-    assert set(lost) <= {"dead-threads", "ring-buffer"}, lost
+    # Whatever else others of this host did found no room in the ring either.
+    assert set(lost) <= {"dead-threads", "ring-buffer", "signals"}, lost
     held = lock(owner, proof="waiter")
     dead = one_of({"tid": owner["tid"], "name": ABSENT},
                   {"ns_tid": owner["ns_tid"], "tid": ABSENT, "name": ABSENT})
