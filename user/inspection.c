@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "callname.h"
 #include "cleanup.h"
@@ -194,6 +195,16 @@ const char *inspection_label(const struct inspection *inspection, int thread, ch
 	return out;
 }
 
+/* All of the process; it is said once. */
+static bool is_stopped(const struct inspection *inspection)
+{
+	for (size_t i = 0; i < inspection->n_own; i++)
+		if (!wait_is_stopped(inspection->threads[i].state) &&
+		    inspection->threads[i].state != 'Z')
+			return false;
+	return true;
+}
+
 const char *inspection_wait(const struct inspection *inspection, int thread, size_t n,
 			    char out[WAIT_WORDS_BYTES])
 {
@@ -246,6 +257,8 @@ const char *inspection_wait(const struct inspection *inspection, int thread, siz
 	default:
 		snprintf(out, WAIT_WORDS_BYTES, "%s not known to us", n == 1 ? "is" : "are");
 	}
+	if (seen->wait.stopped && !is_stopped(inspection))
+		strcat(out, " (stopped)");
 	return out;
 }
 
@@ -423,19 +436,8 @@ static void say_blocked(FILE *out, const struct inspection *inspection)
 		say_convoy(out, inspection);
 }
 
-static bool is_stopped(const struct inspection *inspection)
-{
-	for (size_t i = 0; i < inspection->n_own; i++)
-		if (inspection->threads[i].wait.what != WAIT_STOPPED &&
-		    inspection->threads[i].state != 'Z')
-			return false;
-	return true;
-}
-
 static void say_ok(FILE *out, const struct inspection *inspection)
 {
-	if (is_stopped(inspection))
-		fputs("stopped by a signal or a debugger; ", out);
 	if (inspection->n_own == 1)
 		fputs("its thread waits for no lock", out);
 	else
@@ -457,7 +459,8 @@ char *inspection_message(const struct inspection *inspection)
 	FILE *out = open_memstream(&text, &len);
 
 	if (out) {
-		fprintf(out, "%s: ", process_label(&inspection->process, who));
+		fprintf(out, "%s: %s", process_label(&inspection->process, who),
+			is_stopped(inspection) ? "stopped by a signal or a debugger; " : "");
 		say[inspection->verdict](out, inspection);
 	}
 	return memtext_end(out, &text);

@@ -39,7 +39,7 @@ from inspected import (
     text,
     thread_of,
 )
-from steps import Steps
+from steps import Steps, held_at_calls, held_back, held_back_process
 
 
 # System call numbers of x86_64 and arm64.
@@ -504,7 +504,62 @@ def test_stopped(steps):
     os.kill(event["pid"], signal.SIGSTOP)
     os.waitid(os.P_PID, w.process.pid, os.WSTOPPED | os.WNOWAIT)
     found = inspect(event["pid"], expected=verdict("ok"))
-    assert "stopped by a signal or a debugger" in found["message"]
+    assert "stopped by a signal or a debugger; none of its" in found["message"]
+
+
+def test_stopped_idle(steps):
+    """Where it is stopped, its threads still wait for what they waited for."""
+    w = steps("normal")
+    w.do("idle lock A")
+    idle = w.blocks("idle wait A")
+    with held_back_process(idle["pid"]):
+        found = inspect(idle["pid"], expected=verdict("ok", unknown=[]))
+    assert not difference(thread_of(found, idle), {"state": "T", "wait": {"for": "condition"}})
+
+
+def test_stopped_deadlock(steps):
+    """Somebody was faster, with a debugger or SIGSTOP: it hangs all the same."""
+    w = steps("normal", "normal")
+    a, b = w.do("left lock A"), w.do("right lock B")
+    w.blocks("left lock B")
+    w.blocks("right lock A")
+    with held_back_process(a["pid"]):
+        found = inspect(a["pid"], expected={"verdict": "deadlock"})
+    assert cycle_of(found) == [a["tid"], b["tid"]]
+    assert {t["state"] for t in found["threads"]} == {"T"}
+    assert ": stopped by a signal or a debugger; left[" in found["message"], found["message"]
+
+
+def test_stopped_waiter_and_owner(steps):
+    """Single threads, by a debugger."""
+    w = steps("normal", "normal")
+    owner, dead_owner = w.do("owner lock A"), w.do("gone lock B")
+    waiters = [w.blocks("first lock A"), w.blocks("second lock A")]
+    w.dies("gone return")
+    with held_back(owner["tid"]), held_back(waiters[0]["tid"]):
+        found = inspect(owner["pid"], "--census", "off",
+                        expected=verdict("blocked", [lock(owner, alive(owner), waiters)]))
+    assert "owner[%d], which is stopped by a signal" % owner["tid"] in found["message"]
+    stuck = w.blocks("stuck lock B")
+    with held_back(stuck["tid"]):
+        left = lock(dead_owner, dead(dead_owner), [stuck])
+        inspect(owner["pid"], expected=verdict("orphaned-lock", any_order(
+            [left, lock(owner, alive(owner), waiters)])))
+
+
+@pytest.mark.parametrize("kind", ["normal", "recursive", "robust", "pi", "rwlock"])
+def test_stopped_at_the_end_of_its_wait(steps, kind):
+    """A thread that a debugger stops between the end of the call that waited and its own next
+    instruction: that call is shown as if it slept there; of a PI mutex it is the owner already."""
+    w = steps(kind)
+    owner = w.do("owner lock A")
+    waiter = w.blocks("waiter lock A")
+    with held_at_calls(waiter["tid"]) as go_on:
+        inspect(owner["pid"], expected={"verdict": "blocked", "cycles": []})
+        go_on(lambda: (wait_call(waiter["tid"], FUTEX), w.do("owner unlock A")))
+        found = inspect(owner["pid"], expected=verdict("ok"))
+        assert thread_of(found, waiter)["wait"] == {"for": "stopped"}, found
+    w.then("waiter lock A")
 
 
 @pytest.mark.parametrize("program", ["lock_churn", "musl_churn"])

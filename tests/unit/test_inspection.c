@@ -409,13 +409,30 @@ static void owner_elsewhere(void **state)
 static void stopped(void **state)
 {
 	struct fixture *f = fixture_new();
+	char does[WAIT_WORDS_BYTES];
+	int idle, owner;
 
 	(void)state;
 	thread_add(f, "web", WAIT_STOPPED, -1);
-	thread_add(f, "worker", WAIT_STOPPED, -1);
+	idle = thread_add(f, "worker", WAIT_CONDITION, SYS_futex);
+	f->threads[0].state = 'T';
+	f->threads[idle].wait.stopped = true;
+	f->threads[idle].state = 't';
+	assert_string_equal(inspection_wait(&f->inspection, idle, 1, does),
+			    "waits on a condition variable");
 	assert_says(f, VERDICT_OK,
 		    "web[4700]: stopped by a signal or a debugger; none of its 2 threads waits for "
 		    "a lock");
+	fixture_free(f);
+
+	f = fixture_new();
+	owner = thread_add(f, "web", WAIT_CONDITION, SYS_futex);
+	f->threads[owner].wait.stopped = true;
+	f->threads[owner].state = 't';
+	waiter_add(f, "worker", lock_add(f, owner, OWNER_ALIVE));
+	assert_says(f, VERDICT_BLOCKED,
+		    "web[4700]: 1 thread waits for main thread, which waits on a condition "
+		    "variable (stopped)");
 	fixture_free(f);
 }
 
