@@ -241,6 +241,12 @@ static void say_failure(const struct inspect *inspect, int32_t pid, int error)
 			"kind\n",
 			pid);
 		break;
+	case -ENOEXEC:
+		fprintf(stderr,
+			"deadhold: could not look at process %d: it is a 32-bit program, whose "
+			"locks are not known; see /proc/%d/task/*/stack\n",
+			pid, pid);
+		break;
 	case -ETIMEDOUT:
 		fprintf(stderr,
 			"deadhold: could not look at process %d: reading %s did not come to an end "
@@ -276,6 +282,7 @@ static void process_inspect(struct inspect *inspect, int32_t pid)
 			putchar('\n');
 		inspect->printed |= result.len > 0;
 		fwrite(result.text, 1, result.len, stdout);
+		fflush(stdout); /* the next may take its time, or Ctrl-C come */
 	}
 	free(result.text);
 }

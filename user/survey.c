@@ -160,6 +160,8 @@ static int process_read(struct survey *survey)
 	look_read(&look, 0, &answer);
 	if (answer.error)
 		return answer.error;
+	if (is_32_bit(survey))
+		return -ENOEXEC;
 	*process = answer.process;
 	survey->out->libc = answer.libc;
 	proc_cgroup_unit(process->cgroup, process->unit, sizeof(process->unit));
@@ -168,24 +170,12 @@ static int process_read(struct survey *survey)
 	return 0;
 }
 
-static void give_up_32_bit(struct survey *survey)
-{
-	for (size_t i = 0; i < survey->out->n_threads; i++)
-		survey->out->threads[i].wait = (struct wait){ .number = -1 };
-	inspection_unclear(survey->out, "it is a 32-bit program, whose locks are not known",
-			   "what its threads wait for");
-}
-
 /* Threads, then their locks, then who holds these: which may be threads of other processes. */
 static int first_reading(struct survey *survey)
 {
 	size_t locks = 0;
 	int err = threads_take(survey);
 
-	if (!err && is_32_bit(survey)) {
-		give_up_32_bit(survey);
-		return 0;
-	}
 	while (!err && survey->judged < survey->out->n_threads) {
 		bool census = survey->ask->census_s > 0 && !survey->judged;
 

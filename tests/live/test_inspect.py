@@ -8,6 +8,7 @@ import pathlib
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -706,6 +707,43 @@ def test_zombie():
     said = fails(child.pid)
     child.wait()
     assert "has ended" in said, said
+
+
+# pause() by the number of the 32-bit table, for ever.
+CODE_32 = b"\xb8\x1d\x00\x00\x00\xcd\x80\xeb\xf7"
+
+
+def program_32():
+    """A program for 32-bit x86: the head of its file, of its one segment, and its code."""
+    base, head, segment = 0x8048000, 52, 32
+    size = head + segment + len(CODE_32)
+    return (
+        b"\x7fELF\x01\x01\x01" + bytes(9)
+        + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, base + head + segment, head, 0, 0, head, segment,
+                      1, 0, 0, 0)
+        + struct.pack("<IIIIIIII", 1, 0, base, base, size, size, 5, 4096)
+        + CODE_32
+    )
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="a program for x86")
+def test_32_bit(tmp_path):
+    """Its locks and calls are others: nothing is said of it, least of all that it is fine."""
+    program = tmp_path / "small"
+    program.write_bytes(program_32())
+    program.chmod(0o755)
+    try:
+        child = subprocess.Popen([program])
+    except OSError as error:
+        pytest.skip(f"this kernel runs no 32-bit programs: {error}")
+    try:
+        wait_call(child.pid, 29)
+        said = fails(child.pid)
+        assert f"process {child.pid}: it is a 32-bit program" in said, said
+        fails("--probe", "1", child.pid, status=0)
+    finally:
+        child.kill()
+        child.wait()
 
 
 def nobody():
