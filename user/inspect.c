@@ -28,6 +28,7 @@
 
 #define DEADLINE_NS 2000000000ull /* for one read */
 #define POLL_MS	    100
+#define KILL_MS	    1000 /* for a child to die of SIGKILL */
 #define CENSUS_S    5.0
 
 enum { STATUS_OK = 0, STATUS_FOUND = 1, STATUS_FAILED = 2 };
@@ -197,6 +198,20 @@ static int child_start(struct inspect *inspect, int32_t pid, int *fd, pid_t *chi
 	return *child < 0 ? -errno : 0;
 }
 
+/*
+ * A child that sleeps where no signal reaches it (another process's memory map is held for ever) is left
+ * behind; it ends when it can.
+ */
+static void child_end(pid_t child)
+{
+	kill(child, SIGKILL);
+	for (int waited_ms = 0; waited_ms < KILL_MS; waited_ms++) {
+		if (waitpid(child, NULL, WNOHANG))
+			return;
+		poll(NULL, 0, 1);
+	}
+}
+
 /* Looks at one process. 0 and its result, or -errno. */
 static int process_look(struct inspect *inspect, int32_t pid, struct result *result)
 {
@@ -206,11 +221,10 @@ static int process_look(struct inspect *inspect, int32_t pid, struct result *res
 
 	if (!err)
 		err = result_read(inspect, result, fd);
-	if (child > 0) {
-		if (err)
-			kill(child, SIGKILL);
+	if (child > 0 && err)
+		child_end(child);
+	else if (child > 0)
 		waitpid(child, NULL, 0);
-	}
 	if (!err && !inspect->page->done)
 		err = -ECHILD;
 	return err ?: inspect->page->error;
