@@ -292,9 +292,18 @@ static void say_more(FILE *out, size_t n, const char *what)
 		fprintf(out, "; %zu more %s%s", n, what, plural(n));
 }
 
+static size_t deadlocks_count(const struct inspection *inspection)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < inspection->graph.n_cycles; i++)
+		n += !inspection->graph.cycle[i].timed;
+	return n;
+}
+
 static void say_orphan(FILE *out, const struct inspection *inspection)
 {
-	size_t stuck, others;
+	size_t stuck, others, deadlocks = deadlocks_count(inspection);
 	const struct seen_lock *lock =
 		&inspection->locks[worst_orphan(inspection, &stuck, &others)];
 	const char *what = lock_type_words(lock->info.type);
@@ -313,6 +322,8 @@ static void say_orphan(FILE *out, const struct inspection *inspection)
 	if (!stuck)
 		fputs("; nobody waits for it yet", out);
 	say_more(out, others, "orphaned lock");
+	if (deadlocks)
+		fprintf(out, "; %zu deadlock%s, too", deadlocks, plural(deadlocks));
 }
 
 static void say_cycle(FILE *out, const struct inspection *inspection,
@@ -345,19 +356,17 @@ static const struct graph_cycle *first_cycle(const struct inspection *inspection
 
 static void say_deadlock(FILE *out, const struct inspection *inspection)
 {
-	size_t behind = 0, more = 0;
+	size_t behind = 0;
 
 	for (size_t i = 0; i < inspection->n_threads; i++) {
 		const struct graph_fate *fate = &inspection->graph.fate[i];
 
 		behind += fate->end == PATH_CYCLE && !fate->inner;
 	}
-	for (size_t i = 0; i < inspection->graph.n_cycles; i++)
-		more += !inspection->graph.cycle[i].timed;
 	say_cycle(out, inspection, first_cycle(inspection, false));
 	if (behind)
 		fprintf(out, ", %zu more behind", behind);
-	say_more(out, more - 1, "deadlock");
+	say_more(out, deadlocks_count(inspection) - 1, "deadlock");
 }
 
 /* How many threads wait for locks on a path that ends like this? */

@@ -337,9 +337,9 @@ static void print_inspection(FILE *out, const struct inspection *inspection, con
 {
 	char cmdline[ESCAPED_BYTES(DETAIL_BYTES)];
 
+	lines_locks(out, inspection, true, all);
 	for (size_t i = 0; i < inspection->graph.n_cycles; i++)
 		lines_cycle(out, inspection, &inspection->graph.cycle[i], all);
-	lines_locks(out, inspection, true, all);
 	lines_locks(out, inspection, false, all);
 	if (all)
 		lines_threads(out, inspection);
