@@ -41,7 +41,8 @@ struct survey {
 	size_t n_spots;
 	struct roster parent; /* its threads; read when they are asked for */
 	bool parent_read;
-	size_t judged; /* threads whose wait was looked into */
+	uint32_t runtimes; /* 1 << enum proc_runtime */
+	size_t judged;	   /* threads whose wait was looked into */
 };
 
 /* Says what it does, and on which process. */

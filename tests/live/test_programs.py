@@ -172,6 +172,42 @@ def test_runtime(start, tmp_path, program, how):
         looks(child.pid)
     else:
         nothing_is_wrong(child.pid)
+        made_of = {"java": "condition variables", sys.executable: "semaphores"}.get(program)
+        if made_of:
+            unknown = [one["what"] for one in inspect(child.pid)["unknown"]]
+            assert [what for what in unknown if made_of in what], unknown
+
+
+DEADLOCK = """
+import threading
+locks = [threading.Lock(), threading.RLock()]
+both = threading.Barrier(2)
+def take(first, second):
+    with first:
+        both.wait()
+        with second:
+            pass
+threading.Thread(target=take, args=locks).start()
+take(*reversed(locks))
+"""
+
+
+def test_python_deadlock(start):
+    """A lock of Python is a semaphore, and records nobody: deadhold can't see a deadlock of them, and must
+    not say that all is well either."""
+    child = start(sys.executable, "-c", DEADLOCK)
+
+    def hangs():
+        waits = [thread["wait"]["for"] for thread in inspect(child.pid)["threads"]]
+        return waits == ["semaphore", "semaphore"]
+
+    until(hangs, "both wait")
+    inspect(child.pid, expected={
+        "verdict": "ok",
+        "message": matching("none of its 2 threads waits for a lock, as far as can be told$"),
+        "unknown": [{"what": "whether 2 threads at semaphores wait for a lock",
+                     "why": "Python's own locks are semaphores, which record no owner"}],
+    })  # fmt: skip
 
 
 # --- Database servers. ------------------------------------------------------------------------------

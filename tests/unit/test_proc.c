@@ -322,6 +322,33 @@ static void path_deleted(void **state)
 	assert_false(proc_path_deleted("", &len));
 }
 
+static void path_runtime(void **state)
+{
+	static const struct {
+		const char *path;
+		enum proc_runtime runtime;
+	} rows[] = {
+		{ "/usr/bin/python3.11", RUNTIME_PYTHON },
+		{ "/opt/app/libpython3.12.so.1.0 (deleted)", RUNTIME_PYTHON },
+		{ "/usr/lib/jvm/java-17-openjdk-amd64/lib/server/libjvm.so", RUNTIME_JAVA },
+		{ "/opt/jdk/libjvm.so (deleted)", RUNTIME_JAVA },
+		{ "/usr/lib/libjvm.so.d/libc.so.6", RUNTIME_NONE },
+		{ "/usr/lib/python3/dist-packages/apt_pkg.cpython-311-x86_64-linux-gnu.so",
+		  RUNTIME_NONE },
+		{ "[heap]", RUNTIME_NONE },
+		{ "", RUNTIME_NONE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		size_t len = strlen(rows[i].path);
+		char *copy = exact(rows[i].path, len);
+
+		assert_int_equal(proc_path_runtime(copy, len), rows[i].runtime);
+		free(copy);
+	}
+}
+
 static void path_libc(void **state)
 {
 	static const struct {
@@ -568,17 +595,18 @@ static void syscall_forms(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(stat_plain),	  cmocka_unit_test(stat_hostile_comm),
-		cmocka_unit_test(stat_long_comm), cmocka_unit_test(stat_cut),
-		cmocka_unit_test(stat_refused),	  cmocka_unit_test(stat_ended),
-		cmocka_unit_test(status_plain),	  cmocka_unit_test(status_missing),
-		cmocka_unit_test(status_hostile), cmocka_unit_test(mapping_plain),
-		cmocka_unit_test(mapping_forms),  cmocka_unit_test(mapping_refused),
-		cmocka_unit_test(path_cut),	  cmocka_unit_test(path_deleted),
-		cmocka_unit_test(path_libc),	  cmocka_unit_test(cgroup_forms),
-		cmocka_unit_test(cgroup_names),	  cmocka_unit_test(cmdline_forms),
-		cmocka_unit_test(test_pidfd),	  cmocka_unit_test(namespace_forms),
-		cmocka_unit_test(syscall_forms),  cmocka_unit_test(anything_goes),
+		cmocka_unit_test(stat_plain),	   cmocka_unit_test(stat_hostile_comm),
+		cmocka_unit_test(stat_long_comm),  cmocka_unit_test(stat_cut),
+		cmocka_unit_test(stat_refused),	   cmocka_unit_test(stat_ended),
+		cmocka_unit_test(status_plain),	   cmocka_unit_test(status_missing),
+		cmocka_unit_test(status_hostile),  cmocka_unit_test(mapping_plain),
+		cmocka_unit_test(mapping_forms),   cmocka_unit_test(mapping_refused),
+		cmocka_unit_test(path_cut),	   cmocka_unit_test(path_deleted),
+		cmocka_unit_test(path_libc),	   cmocka_unit_test(path_runtime),
+		cmocka_unit_test(cgroup_forms),	   cmocka_unit_test(cgroup_names),
+		cmocka_unit_test(cmdline_forms),   cmocka_unit_test(test_pidfd),
+		cmocka_unit_test(namespace_forms), cmocka_unit_test(syscall_forms),
+		cmocka_unit_test(anything_goes),
 	};
 
 	return cmocka_run_group_tests_name("proc", tests, NULL, NULL);
