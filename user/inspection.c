@@ -225,7 +225,8 @@ const char *inspection_wait(const struct inspection *inspection, int thread, siz
 			 n == 1 ? "is" : "are");
 		break;
 	case WAIT_OUTSIDE:
-		snprintf(out, WAIT_WORDS_BYTES, "wait%s for memory (a page fault)", s);
+		snprintf(out, WAIT_WORDS_BYTES, "%s asleep in the kernel (a page fault, or frozen)",
+			 n == 1 ? "is" : "are");
 		break;
 	case WAIT_CALL:
 		snprintf(out, WAIT_WORDS_BYTES, "%s in %s%s", n == 1 ? "is" : "are", call,

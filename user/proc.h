@@ -59,7 +59,7 @@ struct proc_syscall {
 		SYSCALL_RUNNING,
 		SYSCALL_BLOCKED,
 		SYSCALL_OUTSIDE
-	} where;	/* outside: a page fault */
+	} where;	/* outside: a page fault, or frozen */
 	int32_t number; /* of the program's own table; the rest only where it is blocked in one */
 	uint64_t argument[6];
 	uint64_t sp; /* the user stack pointer, also outside */

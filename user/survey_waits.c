@@ -183,7 +183,10 @@ static int thread_judge(struct survey *survey, struct seen_thread *thread)
 	    !(over && (int32_t)state.owner == thread->info.ns_tid))
 		return survey_lock_wanted(survey, thread, &state);
 	if (over) {
-		thread->wait = (struct wait){ .what = WAIT_STOPPED, .number = -1 };
+		thread->wait = (struct wait){
+			.what = wait->stopped ? WAIT_STOPPED : WAIT_OUTSIDE,
+			.number = -1,
+		};
 		return 0;
 	}
 	if (wait->restarted) {

@@ -74,12 +74,12 @@ bool wait_is_over(const struct wait *wait, const struct lock_words *words, uint3
 {
 	uint32_t cmd = wait->op & FUTEX_OP_MASK;
 
-	if (!wait->stopped || !words->have_at)
+	if (!words->have_at)
 		return false;
 	/* These the kernel gives to the waiter itself. */
 	if (cmd == FUTEX_OP_LOCK_PI || cmd == FUTEX_OP_LOCK_PI2)
 		return (words->at[0] & FUTEX_WORD_TID) == ns_tid;
-	return words->at[0] != wait->val;
+	return wait->stopped && words->at[0] != wait->val;
 }
 
 struct wait wait_of_call(char state, const struct proc_syscall *call)
@@ -285,7 +285,7 @@ const char *wait_what_name(enum wait_what what)
 {
 	static const char *const names[WAIT_WHATS] = {
 		[WAIT_UNKNOWN] = "unknown",	[WAIT_RUNS] = "runs",
-		[WAIT_STOPPED] = "stopped",	[WAIT_OUTSIDE] = "page-fault",
+		[WAIT_STOPPED] = "stopped",	[WAIT_OUTSIDE] = "kernel",
 		[WAIT_CALL] = "call",		[WAIT_FUTEX] = "futex",
 		[WAIT_LOCK] = "lock",		[WAIT_JOIN] = "join",
 		[WAIT_CONDITION] = "condition", [WAIT_SEMAPHORE] = "semaphore",

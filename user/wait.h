@@ -17,7 +17,7 @@ enum wait_what {
 	WAIT_UNKNOWN, /* it could not be read */
 	WAIT_RUNS,    /* or is about to */
 	WAIT_STOPPED, /* by a signal or a debugger, and out of no futex call */
-	WAIT_OUTSIDE, /* asleep in the kernel without a system call: a page fault */
+	WAIT_OUTSIDE, /* asleep in the kernel without a system call: a page fault, or frozen */
 	WAIT_CALL,    /* another system call */
 	WAIT_FUTEX,   /* a futex that is nothing of the following, or nothing that is proven */
 	WAIT_LOCK,
@@ -47,8 +47,8 @@ struct wait wait_of_call(char state, const struct proc_syscall *call);
 bool wait_is_stopped(char state);
 
 /*
- * A thread that was stopped on its way out of the call looks like one that was stopped out of its sleep.
- * Its word tells: nobody who finds it like that waits. ns_tid: the thread's own.
+ * A thread that was stopped or frozen on its way out of the call looks like one that sleeps there. Its word
+ * tells: nobody who finds it like that waits. ns_tid: the thread's own.
  */
 bool wait_is_over(const struct wait *wait, const struct lock_words *words, uint32_t ns_tid);
 

@@ -2,10 +2,12 @@
 """`deadhold inspect` on real programs that are as they should be, idle and under load: nothing wrong may
 be claimed of them. What is not installed is skipped."""
 
+import contextlib
 import glob
 import os
 import pathlib
 import pwd
+import re
 import shutil
 import signal
 import socket
@@ -81,6 +83,15 @@ def looks(pid):
         before = cpu_ticks(pid)
         nothing_is_wrong(pid)
         until(lambda: cpu_ticks(pid) > before, "it works")
+
+
+def calls(pid):
+    for path in pathlib.Path(f"/proc/{pid}/task").iterdir():
+        yield (path / "syscall").read_text().split()[0]
+
+
+def futex_call():
+    return "202" if os.uname().machine == "x86_64" else "98"
 
 
 # --- Programs that are idle, and the same at work: "busy". ------------------------------------------
@@ -309,6 +320,57 @@ def test_forks(start, tmp_path):
         until(forked_meanwhile, "it forks while it is looked at")
 
 
+# --- A process in a frozen cgroup, as a paused container is. ----------------------------------------
+
+SPINS = """
+import ctypes, threading
+libc = ctypes.CDLL(None)
+mutex = ctypes.create_string_buffer(64)
+libc.pthread_mutex_lock(mutex)
+threading.Thread(target=libc.pthread_mutex_lock, args=(mutex,), daemon=True).start()
+print("ready", flush=True)
+while True:
+    pass
+"""
+
+
+@contextlib.contextmanager
+def frozen(pid):
+    mounts = map(str.split, pathlib.Path("/proc/self/mounts").read_text().splitlines())
+    at = next((pathlib.Path(mount[1]) for mount in mounts if mount[2] == "cgroup2"), None)
+    if not at or not os.access(at, os.W_OK):
+        pytest.skip("no cgroup of version 2 is mounted to be written")
+    own = re.search(r"^0::/(.*)$", pathlib.Path(f"/proc/{pid}/cgroup").read_text(), re.M)
+    inside, cgroup = at / own.group(1), at / f"deadhold-test-{pid}"
+    try:
+        cgroup.mkdir()
+    except OSError as error:  # the mount may be read-only
+        pytest.skip(f"no cgroup can be made here: {error}")
+    try:
+        (cgroup / "cgroup.procs").write_text(str(pid))
+        (cgroup / "cgroup.freeze").write_text("1")
+        until(lambda: "frozen 1" in (cgroup / "cgroup.events").read_text(), "it is frozen")
+        yield
+    finally:
+        (cgroup / "cgroup.freeze").write_text("0")
+        (inside / "cgroup.procs").write_text(str(pid))
+        cgroup.rmdir()
+
+
+def test_frozen(start):
+    """Its threads sleep, whatever they did: of one that computed, no more is said than that."""
+    child = start(sys.executable, "-c", SPINS, stdout=subprocess.PIPE)
+    assert child.stdout.readline() == b"ready\n"
+    until(lambda: len(list(calls(child.pid))) == 2 and futex_call() in calls(child.pid), "it waits")
+    with frozen(child.pid):
+        found = inspect(child.pid, expected={
+            "verdict": "blocked",
+            "locks": [{"owner": {"state": "alive", "tid": child.pid}, "orphaned": False}],
+        })  # fmt: skip
+    own = next(thread for thread in found["threads"] if thread["tid"] == child.pid)
+    assert own["wait"] == {"for": "kernel"}, own
+
+
 # --- What else an owner does. -----------------------------------------------------------------------
 
 # The main thread holds a mutex for which another one waits.
@@ -329,16 +391,12 @@ DOES = {
 }
 
 
-def calls(pid):
-    for path in pathlib.Path(f"/proc/{pid}/task").iterdir():
-        yield (path / "syscall").read_text().split()[0]
-
-
 @pytest.mark.parametrize("does", DOES)
 def test_live_owner(start, does):
     """It sleeps, with the lock: that is what is said, and that nothing proves it wrong."""
     name, *number = DOES[does]
-    futex, call = ("202", number[0]) if os.uname().machine == "x86_64" else ("98", number[1])
+    futex = futex_call()
+    call = number[0] if os.uname().machine == "x86_64" else number[1]
     child = start(sys.executable, "-c", OWNER % does, stdin=subprocess.PIPE)
     until(lambda: sorted(calls(child.pid)) == sorted([call, futex, futex]), f"it is in {name}")
     inspect(child.pid, expected={

@@ -110,6 +110,8 @@ static void stopped(void **state)
 	wait = stopped_futex(FUTEX_OP_LOCK_PI | PRIVATE, 0);
 	assert_true(wait_is_over(&wait, &words, 77));
 	assert_false(wait_is_over(&wait, &words, 78));
+	wait.stopped = false; /* frozen */
+	assert_true(wait_is_over(&wait, &words, 77));
 	assert_int_equal(stopped_futex(1 | PRIVATE, 2).what, WAIT_STOPPED); /* FUTEX_WAKE */
 	call.where = SYSCALL_OUTSIDE;					    /* not in a call */
 	assert_int_equal(wait_of_call('T', &call).what, WAIT_STOPPED);
