@@ -368,6 +368,12 @@ static int inspect_status(const struct inspect *inspect)
 	return inspect->failed ? STATUS_FAILED : STATUS_OK;
 }
 
+/* A probe kills for nothing but what it has seen. */
+static int status_failed(const struct options *options)
+{
+	return options->probe_s ? STATUS_OK : STATUS_FAILED;
+}
+
 int inspect_run(const struct options *options)
 {
 	struct inspect inspect = { .options = options };
@@ -376,18 +382,19 @@ int inspect_run(const struct options *options)
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (inspect.page == MAP_FAILED || host_run(&inspect.run)) {
 		fprintf(stderr, "deadhold: can't start (%s): is /proc mounted?\n", strerror(errno));
-		return STATUS_FAILED;
+		return status_failed(options);
 	}
 	inspect.run.cmdline = options->cmdline;
 	if (!options->all)
 		pids_inspect(&inspect);
 	else if (all_inspect(&inspect))
-		return STATUS_FAILED;
+		return status_failed(options);
 	else
 		all_summary(&inspect);
 	if (fflush(stdout) || ferror(stdout)) {
 		fprintf(stderr, "deadhold: standard output: write error\n");
-		return STATUS_FAILED;
+		if (!options->probe_s)
+			return STATUS_FAILED;
 	}
 	return inspect_status(&inspect);
 }

@@ -830,15 +830,38 @@ def test_comes_and_goes():
             assert re.fullmatch(rb"deadhold: .*\b%d\b.*ended.*\n" % child.pid, err), err
 
 
-def test_closed_output(steps):
+WRITE_ERROR = b"deadhold: standard output: write error\n"
+
+
+@pytest.mark.parametrize("how", ["closed", "full"])
+def test_closed_output(steps, how):
+    """Whoever can't be told does not learn that something was found; but a probe asks for the status."""
     w = steps("normal")
     event = w.do("actor lock A")
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [AGENT, "inspect", str(event["pid"])], stdout=full, stderr=subprocess.PIPE, check=False
-        )
-    assert done.returncode == FAILED
-    assert done.stderr == b"deadhold: standard output: write error\n"
+
+    def status(*options):
+        into = {"closed": ">&-", "full": ">/dev/full"}[how]
+        command = ["sh", "-c", f'exec "$@" {into}', "sh", AGENT, "inspect", *options]
+        done = subprocess.run([*command, str(event["pid"])], stderr=subprocess.PIPE, check=False)
+        assert done.stderr == WRITE_ERROR, done
+        return done.returncode
+
+    assert status() == FAILED
+    assert status("--probe", "0.2") == 0
+    w.blocks("actor lock A")
+    assert status() == FAILED
+    assert status("--probe", "0.2") == FOUND
+
+
+def test_no_proc():
+    """Nothing can be looked at: for a probe that is no reason to kill."""
+    inside = ["unshare", "-m", "sh", "-c", 'umount -l /proc && exec "$@"', "sh"]
+    if subprocess.run([*inside, "true"], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("/proc can't be taken away here")
+    for options, status in ((["1"], FAILED), (["--all"], FAILED), (["--probe", "1", "1"], 0)):
+        done = subprocess.run([*inside, AGENT, "inspect", *options], capture_output=True, check=False)
+        assert done.returncode == status and not done.stdout, done
+        assert done.stderr.endswith(b"is /proc mounted?\n") and done.stderr.count(b"\n") == 1, done
 
 
 USAGES = {
