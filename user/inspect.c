@@ -50,6 +50,7 @@ struct inspect {
 	unsigned int verdicts[VERDICTS];
 	bool proven;
 	bool printed;
+	bool forked; /* the child of the process that is being looked at */
 };
 
 /* ---- the child ---- */
@@ -188,6 +189,7 @@ static int child_start(struct inspect *inspect, int32_t pid, int *fd, pid_t *chi
 	int ends[2];
 
 	*inspect->page = (struct inspect_page){ 0 };
+	inspect->forked = false;
 	if (pipe2(ends, O_CLOEXEC))
 		return -errno;
 	*child = fork();
@@ -195,6 +197,7 @@ static int child_start(struct inspect *inspect, int32_t pid, int *fd, pid_t *chi
 		child_run(inspect, pid, ends[1], parent);
 	close(ends[1]);
 	*fd = ends[0];
+	inspect->forked = *child > 0;
 	return *child < 0 ? -errno : 0;
 }
 
@@ -272,8 +275,9 @@ static void say_failure(const struct inspect *inspect, int32_t pid, int error)
 		fprintf(stderr, "deadhold: could not look at process %d: the reader died\n", pid);
 		break;
 	default:
-		fprintf(stderr, "deadhold: could not look at process %d: reading %s: %s\n", pid,
-			survey_step_name(page->step), strerror(-error));
+		fprintf(stderr, "deadhold: could not look at process %d: %s%s: %s\n", pid,
+			inspect->forked ? "reading " : "starting a child that reads",
+			inspect->forked ? survey_step_name(page->step) : "", strerror(-error));
 	}
 }
 

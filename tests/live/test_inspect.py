@@ -6,6 +6,7 @@ The workload is lock_steps, stripped: no symbols help."""
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
 import struct
@@ -757,6 +758,18 @@ def test_not_permitted(steps, tmp_path):
     event = w.do("actor lock A")
     said = fails(event["pid"], preexec_fn=nobody)
     assert f"not permitted to look at process {event['pid']}" in said and "as root" in said, said
+
+
+def nobody_without_children():
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    nobody()
+
+
+def test_no_child(steps):
+    """It could not begin: that is said, and not that something could not be read."""
+    pid = steps("normal").first["pid"]
+    said = fails(pid, preexec_fn=nobody_without_children)
+    assert f"could not look at process {pid}: starting a child that reads: " in said, said
 
 
 def test_own_process_without_privilege(tmp_path):
