@@ -27,6 +27,7 @@ struct proc_stat {
 	uint32_t flags;	      /* PF_* */
 	int32_t threads;      /* those that are in the process's list, a zombie leader included */
 	uint64_t start_ticks; /* clock ticks since boot */
+	int32_t processor;    /* that it last ran on; -1: unknown */
 };
 
 /* 0, or -EINVAL. */
@@ -37,6 +38,12 @@ int proc_stat_parse(const char *text, size_t len, struct proc_stat *stat);
  * it, and it does nothing any more.
  */
 bool proc_stat_ended(const struct proc_stat *stat);
+
+/*
+ * /proc/PID/sched or /proc/PID/task/TID/sched: when it last ran, in nanoseconds of the clock of the
+ * processor that it ran on. 0, or -EINVAL.
+ */
+int proc_sched_parse(const char *text, size_t len, uint64_t *ran_ns);
 
 /* /proc/PID/status or /proc/PID/task/TID/status. A line that is missing leaves its member unknown. */
 struct proc_status {

@@ -250,6 +250,8 @@ static int survey_do(struct survey *survey)
 		err = survey_again(survey);
 	if (!err)
 		timeouts_read(survey);
+	if (!err)
+		survey_since(survey);
 	if (!err) {
 		futexes_unclear(survey);
 		runtimes_unclear(survey);

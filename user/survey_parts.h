@@ -76,6 +76,9 @@ int survey_park_dead(struct survey *survey, struct seen_thread *thread);
 /* For the parked ones that are left, when all else is known: do they wait in a ring? 0 or -ENOMEM. */
 int survey_park_rings(struct survey *survey);
 
+/* How long the threads that wait for locks have slept at least, where it can be known. */
+void survey_since(struct survey *survey);
+
 /*
  * Looks through the process's memory for locks that threads hold which it does not have any more.
  * 0 or -errno. What is found is weighed by survey_map().

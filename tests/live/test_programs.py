@@ -20,7 +20,7 @@ import time
 import pytest
 
 from deadhold import SCALE, TIMEOUT, any_order, matching
-from inspected import inspect, lines
+from inspected import inspect, lines, text
 
 LOOKS = max(3, int(20 * SCALE))
 
@@ -318,6 +318,35 @@ def test_forks(start, tmp_path):
 
     for _ in range(LOOKS // 4 + 1):  # one fork, at least, began and ended in each of them
         until(forked_meanwhile, "it forks while it is looked at")
+
+
+# --- Since when it hangs. ---------------------------------------------------------------------------
+
+def test_asleep(start):
+    """Never longer than it can be, and before long, where the kernel's own threads are seen, nearly as
+    long as that."""
+    begin = time.monotonic_ns()
+    child = start(sys.executable, "-c", OWNER % "time.sleep(1e6)", stdin=subprocess.PIPE)
+    until(lambda: list(calls(child.pid)).count(futex_call()) == 2, "they wait")
+    asleep = time.monotonic_ns()
+    stat = pathlib.Path("/proc/2/stat")
+    if not stat.exists() or "(kthreadd)" not in stat.read_text():
+        pytest.skip("no kernel threads in this PID namespace")
+    if not pathlib.Path("/proc/self/sched").exists():
+        pytest.skip("this kernel has no /proc/PID/sched")
+
+    def slept():
+        found = inspect(child.pid, expected={"verdict": "blocked"})
+        most = time.monotonic_ns() - begin
+        times = [int(thread["wait"].get("asleep_ns", 0)) for thread in found["threads"]
+                 if thread["wait"]["for"] == "lock"]
+        assert len(times) == 2 and max(times) < most, (times, most)
+        return min(times) > 2e9
+
+    until(slept, "they have slept for two seconds")
+    assert time.monotonic_ns() - asleep > 2e9
+    said = text(child.pid, status=0)
+    assert len(re.findall(r": without a timeout, asleep for \d+(\.\d)? s or longer$", said, re.M)) == 2
 
 
 # --- A process in a frozen cgroup, as a paused container is. ----------------------------------------

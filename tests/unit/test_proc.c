@@ -48,6 +48,48 @@ static void stat_plain(void **state)
 	assert_int_equal(stat.flags, 4194560);
 	assert_int_equal(stat.threads, 7);
 	assert_int_equal(stat.start_ticks, 987654321);
+	assert_int_equal(stat.processor, 1);
+	/* Cut before it. */
+	assert_int_equal(stat_parse(text, strstr(text, " 17 1 ") + 3 - text, &stat), 0);
+	assert_int_equal(stat.processor, -1);
+}
+
+static int sched_parse(const char *text, uint64_t *ran_ns)
+{
+	char *copy = exact(text, strlen(text));
+	int err = proc_sched_parse(copy, strlen(text), ran_ns);
+
+	free(copy);
+	return err;
+}
+
+static void sched(void **state)
+{
+	static const char *const wrong[] = {
+		"",
+		"se.exec_start",
+		"se.exec_start : ",
+		"se.exec_start : 12",
+		"se.exec_start : 12.5",
+		"se.exec_start : 12.0000005",
+		"se.exec_start : -1.000000",
+		"se.exec_start : 12.000000 ms",
+		"se.exec_start : 18446744073709551615.000000",
+		"xse.exec_start : 12.000000",
+	};
+	uint64_t ran_ns = 0;
+
+	(void)state;
+	/* A thread may have any name. */
+	assert_int_equal(sched_parse("\nse.exec_start: (4242, #threads: 3)\n"
+				     "-----------------------------------\n"
+				     "se.exec_start                 :        386971.795527\n"
+				     "se.vruntime                   :             1.000001\n",
+				     &ran_ns),
+			 0);
+	assert_int_equal(ran_ns, 386971795527ull);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+		assert_int_equal(sched_parse(wrong[i], &ran_ns), -EINVAL);
 }
 
 static void stat_hostile_comm(void **state)
@@ -595,18 +637,18 @@ static void syscall_forms(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(stat_plain),	   cmocka_unit_test(stat_hostile_comm),
-		cmocka_unit_test(stat_long_comm),  cmocka_unit_test(stat_cut),
-		cmocka_unit_test(stat_refused),	   cmocka_unit_test(stat_ended),
-		cmocka_unit_test(status_plain),	   cmocka_unit_test(status_missing),
-		cmocka_unit_test(status_hostile),  cmocka_unit_test(mapping_plain),
-		cmocka_unit_test(mapping_forms),   cmocka_unit_test(mapping_refused),
-		cmocka_unit_test(path_cut),	   cmocka_unit_test(path_deleted),
-		cmocka_unit_test(path_libc),	   cmocka_unit_test(path_runtime),
-		cmocka_unit_test(cgroup_forms),	   cmocka_unit_test(cgroup_names),
-		cmocka_unit_test(cmdline_forms),   cmocka_unit_test(test_pidfd),
-		cmocka_unit_test(namespace_forms), cmocka_unit_test(syscall_forms),
-		cmocka_unit_test(anything_goes),
+		cmocka_unit_test(stat_plain),	  cmocka_unit_test(stat_hostile_comm),
+		cmocka_unit_test(stat_long_comm), cmocka_unit_test(stat_cut),
+		cmocka_unit_test(stat_refused),	  cmocka_unit_test(stat_ended),
+		cmocka_unit_test(status_plain),	  cmocka_unit_test(status_missing),
+		cmocka_unit_test(status_hostile), cmocka_unit_test(mapping_plain),
+		cmocka_unit_test(mapping_forms),  cmocka_unit_test(mapping_refused),
+		cmocka_unit_test(path_cut),	  cmocka_unit_test(path_deleted),
+		cmocka_unit_test(path_libc),	  cmocka_unit_test(sched),
+		cmocka_unit_test(path_runtime),	  cmocka_unit_test(cgroup_forms),
+		cmocka_unit_test(cgroup_names),	  cmocka_unit_test(cmdline_forms),
+		cmocka_unit_test(test_pidfd),	  cmocka_unit_test(namespace_forms),
+		cmocka_unit_test(syscall_forms),  cmocka_unit_test(anything_goes),
 	};
 
 	return cmocka_run_group_tests_name("proc", tests, NULL, NULL);
