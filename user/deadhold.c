@@ -12,34 +12,43 @@
 #include "options.h"
 #include "watch.h"
 
-/* A standard descriptor that is closed would be given to the first file that is opened. */
-static int standard_descriptors(void)
+/*
+ * A standard descriptor that is closed would be given to the first file that is opened. In place of
+ * stdout comes one that can't be written to either. Was that one open?
+ */
+static bool standard_descriptors(void)
 {
-	if (fcntl(STDOUT_FILENO, F_GETFD) < 0) {
-		fprintf(stderr, "deadhold: standard output is closed: nothing can be said\n");
-		return -EBADF;
-	}
+	bool open_stdout;
+
 	if (fcntl(STDIN_FILENO, F_GETFD) < 0)
+		open("/dev/null", O_RDONLY);
+	open_stdout = fcntl(STDOUT_FILENO, F_GETFD) >= 0;
+	if (!open_stdout)
 		open("/dev/null", O_RDONLY);
 	if (fcntl(STDERR_FILENO, F_GETFD) < 0)
 		open("/dev/null", O_WRONLY);
-	return 0;
+	return open_stdout;
 }
 
 int main(int argc, char **argv)
 {
 	struct options options;
+	bool open_stdout = standard_descriptors();
 	int error;
 
-	if (standard_descriptors())
-		return 1;
 	signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a failed write, with its line */
 	tzset();		  /* reads a file: while we still may */
 	error = options_parse(&options, argc, argv);
-	if (error)
-		return error == -ECANCELED ? 0 : 2;
-	if (options.command == COMMAND_INSPECT)
+	if (error && error != -ECANCELED)
+		return 2;
+	if (!error && options.command == COMMAND_INSPECT)
 		return inspect_run(&options);
+	if (!open_stdout) {
+		fprintf(stderr, "deadhold: standard output is closed: nothing can be said\n");
+		return 1;
+	}
+	if (error)
+		return 0;
 	if (options_check_host(&options))
 		return 1;
 	return options.command == COMMAND_CHECK ? check_run(&options) : watch_run(&options);

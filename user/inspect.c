@@ -28,6 +28,7 @@
 
 #define DEADLINE_NS 2000000000ull /* for one read */
 #define POLL_MS	    100
+#define KILL_MS	    1000 /* for a child to die of SIGKILL */
 #define CENSUS_S    5.0
 
 enum { STATUS_OK = 0, STATUS_FOUND = 1, STATUS_FAILED = 2 };
@@ -49,6 +50,7 @@ struct inspect {
 	unsigned int verdicts[VERDICTS];
 	bool proven;
 	bool printed;
+	bool forked; /* the child of the process that is being looked at */
 };
 
 /* ---- the child ---- */
@@ -187,6 +189,7 @@ static int child_start(struct inspect *inspect, int32_t pid, int *fd, pid_t *chi
 	int ends[2];
 
 	*inspect->page = (struct inspect_page){ 0 };
+	inspect->forked = false;
 	if (pipe2(ends, O_CLOEXEC))
 		return -errno;
 	*child = fork();
@@ -194,7 +197,22 @@ static int child_start(struct inspect *inspect, int32_t pid, int *fd, pid_t *chi
 		child_run(inspect, pid, ends[1], parent);
 	close(ends[1]);
 	*fd = ends[0];
+	inspect->forked = *child > 0;
 	return *child < 0 ? -errno : 0;
+}
+
+/*
+ * A child that sleeps where no signal reaches it (another process's memory map is held for ever) is left
+ * behind; it ends when it can.
+ */
+static void child_end(pid_t child)
+{
+	kill(child, SIGKILL);
+	for (int waited_ms = 0; waited_ms < KILL_MS; waited_ms++) {
+		if (waitpid(child, NULL, WNOHANG))
+			return;
+		poll(NULL, 0, 1);
+	}
 }
 
 /* Looks at one process. 0 and its result, or -errno. */
@@ -206,11 +224,10 @@ static int process_look(struct inspect *inspect, int32_t pid, struct result *res
 
 	if (!err)
 		err = result_read(inspect, result, fd);
-	if (child > 0) {
-		if (err)
-			kill(child, SIGKILL);
+	if (child > 0 && err)
+		child_end(child);
+	else if (child > 0)
 		waitpid(child, NULL, 0);
-	}
 	if (!err && !inspect->page->done)
 		err = -ECHILD;
 	return err ?: inspect->page->error;
@@ -241,6 +258,12 @@ static void say_failure(const struct inspect *inspect, int32_t pid, int error)
 			"kind\n",
 			pid);
 		break;
+	case -ENOEXEC:
+		fprintf(stderr,
+			"deadhold: could not look at process %d: it is a 32-bit program, whose "
+			"locks are not known; see /proc/%d/task/*/stack\n",
+			pid, pid);
+		break;
 	case -ETIMEDOUT:
 		fprintf(stderr,
 			"deadhold: could not look at process %d: reading %s did not come to an end "
@@ -252,8 +275,9 @@ static void say_failure(const struct inspect *inspect, int32_t pid, int error)
 		fprintf(stderr, "deadhold: could not look at process %d: the reader died\n", pid);
 		break;
 	default:
-		fprintf(stderr, "deadhold: could not look at process %d: reading %s: %s\n", pid,
-			survey_step_name(page->step), strerror(-error));
+		fprintf(stderr, "deadhold: could not look at process %d: %s%s: %s\n", pid,
+			inspect->forked ? "reading " : "starting a child that reads",
+			inspect->forked ? survey_step_name(page->step) : "", strerror(-error));
 	}
 }
 
@@ -276,6 +300,7 @@ static void process_inspect(struct inspect *inspect, int32_t pid)
 			putchar('\n');
 		inspect->printed |= result.len > 0;
 		fwrite(result.text, 1, result.len, stdout);
+		fflush(stdout); /* the next may take its time, or Ctrl-C come */
 	}
 	free(result.text);
 }
@@ -347,6 +372,12 @@ static int inspect_status(const struct inspect *inspect)
 	return inspect->failed ? STATUS_FAILED : STATUS_OK;
 }
 
+/* A probe kills for nothing but what it has seen. */
+static int status_failed(const struct options *options)
+{
+	return options->probe_s ? STATUS_OK : STATUS_FAILED;
+}
+
 int inspect_run(const struct options *options)
 {
 	struct inspect inspect = { .options = options };
@@ -355,18 +386,19 @@ int inspect_run(const struct options *options)
 			    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (inspect.page == MAP_FAILED || host_run(&inspect.run)) {
 		fprintf(stderr, "deadhold: can't start (%s): is /proc mounted?\n", strerror(errno));
-		return STATUS_FAILED;
+		return status_failed(options);
 	}
 	inspect.run.cmdline = options->cmdline;
 	if (!options->all)
 		pids_inspect(&inspect);
 	else if (all_inspect(&inspect))
-		return STATUS_FAILED;
+		return status_failed(options);
 	else
 		all_summary(&inspect);
 	if (fflush(stdout) || ferror(stdout)) {
 		fprintf(stderr, "deadhold: standard output: write error\n");
-		return STATUS_FAILED;
+		if (!options->probe_s)
+			return STATUS_FAILED;
 	}
 	return inspect_status(&inspect);
 }

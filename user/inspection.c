@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "callname.h"
 #include "cleanup.h"
@@ -194,6 +195,16 @@ const char *inspection_label(const struct inspection *inspection, int thread, ch
 	return out;
 }
 
+/* All of the process; it is said once. */
+static bool is_stopped(const struct inspection *inspection)
+{
+	for (size_t i = 0; i < inspection->n_own; i++)
+		if (!wait_is_stopped(inspection->threads[i].state) &&
+		    inspection->threads[i].state != 'Z')
+			return false;
+	return true;
+}
+
 const char *inspection_wait(const struct inspection *inspection, int thread, size_t n,
 			    char out[WAIT_WORDS_BYTES])
 {
@@ -214,7 +225,8 @@ const char *inspection_wait(const struct inspection *inspection, int thread, siz
 			 n == 1 ? "is" : "are");
 		break;
 	case WAIT_OUTSIDE:
-		snprintf(out, WAIT_WORDS_BYTES, "wait%s for memory (a page fault)", s);
+		snprintf(out, WAIT_WORDS_BYTES, "%s asleep in the kernel (a page fault, or frozen)",
+			 n == 1 ? "is" : "are");
 		break;
 	case WAIT_CALL:
 		snprintf(out, WAIT_WORDS_BYTES, "%s in %s%s", n == 1 ? "is" : "are", call,
@@ -246,6 +258,8 @@ const char *inspection_wait(const struct inspection *inspection, int thread, siz
 	default:
 		snprintf(out, WAIT_WORDS_BYTES, "%s not known to us", n == 1 ? "is" : "are");
 	}
+	if (seen->wait.stopped && !is_stopped(inspection))
+		strcat(out, " (stopped)");
 	return out;
 }
 
@@ -279,9 +293,18 @@ static void say_more(FILE *out, size_t n, const char *what)
 		fprintf(out, "; %zu more %s%s", n, what, plural(n));
 }
 
+static size_t deadlocks_count(const struct inspection *inspection)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < inspection->graph.n_cycles; i++)
+		n += !inspection->graph.cycle[i].timed;
+	return n;
+}
+
 static void say_orphan(FILE *out, const struct inspection *inspection)
 {
-	size_t stuck, others;
+	size_t stuck, others, deadlocks = deadlocks_count(inspection);
 	const struct seen_lock *lock =
 		&inspection->locks[worst_orphan(inspection, &stuck, &others)];
 	const char *what = lock_type_words(lock->info.type);
@@ -300,6 +323,8 @@ static void say_orphan(FILE *out, const struct inspection *inspection)
 	if (!stuck)
 		fputs("; nobody waits for it yet", out);
 	say_more(out, others, "orphaned lock");
+	if (deadlocks)
+		fprintf(out, "; %zu deadlock%s, too", deadlocks, plural(deadlocks));
 }
 
 static void say_cycle(FILE *out, const struct inspection *inspection,
@@ -332,19 +357,17 @@ static const struct graph_cycle *first_cycle(const struct inspection *inspection
 
 static void say_deadlock(FILE *out, const struct inspection *inspection)
 {
-	size_t behind = 0, more = 0;
+	size_t behind = 0;
 
 	for (size_t i = 0; i < inspection->n_threads; i++) {
 		const struct graph_fate *fate = &inspection->graph.fate[i];
 
 		behind += fate->end == PATH_CYCLE && !fate->inner;
 	}
-	for (size_t i = 0; i < inspection->graph.n_cycles; i++)
-		more += !inspection->graph.cycle[i].timed;
 	say_cycle(out, inspection, first_cycle(inspection, false));
 	if (behind)
 		fprintf(out, ", %zu more behind", behind);
-	say_more(out, more - 1, "deadlock");
+	say_more(out, deadlocks_count(inspection) - 1, "deadlock");
 }
 
 /* How many threads wait for locks on a path that ends like this? */
@@ -423,19 +446,8 @@ static void say_blocked(FILE *out, const struct inspection *inspection)
 		say_convoy(out, inspection);
 }
 
-static bool is_stopped(const struct inspection *inspection)
-{
-	for (size_t i = 0; i < inspection->n_own; i++)
-		if (inspection->threads[i].wait.what != WAIT_STOPPED &&
-		    inspection->threads[i].state != 'Z')
-			return false;
-	return true;
-}
-
 static void say_ok(FILE *out, const struct inspection *inspection)
 {
-	if (is_stopped(inspection))
-		fputs("stopped by a signal or a debugger; ", out);
 	if (inspection->n_own == 1)
 		fputs("its thread waits for no lock", out);
 	else
@@ -457,7 +469,8 @@ char *inspection_message(const struct inspection *inspection)
 	FILE *out = open_memstream(&text, &len);
 
 	if (out) {
-		fprintf(out, "%s: ", process_label(&inspection->process, who));
+		fprintf(out, "%s: %s", process_label(&inspection->process, who),
+			is_stopped(inspection) ? "stopped by a signal or a debugger; " : "");
 		say[inspection->verdict](out, inspection);
 	}
 	return memtext_end(out, &text);

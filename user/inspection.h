@@ -27,6 +27,7 @@ struct seen_thread {
 	bool has_timeout;   /* wait_timed(), and how long: */
 	bool absolute;	    /* timeout_ns is a point in time of CLOCK_REALTIME */
 	int64_t timeout_ns; /* -1: could not be read */
+	uint64_t asleep_ns; /* so long at least; 0: unknown */
 	int lock;	    /* waits for it, or NOBODY */
 	int joins;	    /* waits for this thread to end, or NOBODY */
 };

@@ -31,6 +31,8 @@ static void json_wait(struct jsonw *w, const struct inspection *inspection,
 	}
 	if (thread->lock != NOBODY)
 		json_address(w, "lock", inspection->locks[thread->lock].info.address);
+	if (thread->asleep_ns)
+		jsonw_format(w, "asleep_ns", "%" PRIu64, thread->asleep_ns);
 	if (thread->joins != NOBODY)
 		jsonw_integer(w, "tid", inspection->threads[thread->joins].info.tid);
 	if (thread->has_timeout && thread->absolute && thread->timeout_ns >= 0)

@@ -13,6 +13,8 @@
 #include "inspection.h"
 #include "memtext.h"
 
+#define ASLEEP_BYTES  (DURATION_BYTES + 32)
+#define ASLEEP_NS     1000000000ull /* less is of no interest */
 #define RESTART_BYTES (ESCAPED_BYTES(NAME_BYTES) + ESCAPED_BYTES(DETAIL_BYTES) + 64)
 
 static const char *verdict_words(enum verdict verdict)
@@ -96,6 +98,18 @@ static void line_owner(FILE *out, const struct inspection *inspection, const str
 			  lock->why ? lock->why : "not found");
 }
 
+/* ", asleep for 18 min or longer", or nothing */
+static const char *asleep_words(const struct seen_thread *seen, char out[ASLEEP_BYTES])
+{
+	char length[DURATION_BYTES];
+
+	out[0] = 0;
+	if (seen->asleep_ns >= ASLEEP_NS)
+		snprintf(out, ASLEEP_BYTES, ", asleep for %s or longer",
+			 duration(seen->asleep_ns, length));
+	return out;
+}
+
 static void line_waiter(FILE *out, const struct inspection *inspection, size_t thread)
 {
 	const struct seen_thread *seen = &inspection->threads[thread];
@@ -103,6 +117,7 @@ static void line_waiter(FILE *out, const struct inspection *inspection, size_t t
 	bool stuck = (fate->end == PATH_DEAD && lock_is_orphaned(&inspection->locks[fate->at])) ||
 		     (fate->end == PATH_CYCLE && !inspection->graph.cycle[fate->at].timed);
 	char who[WHO_BYTES], length[DURATION_BYTES], how[64] = "without a timeout";
+	char since[ASLEEP_BYTES];
 
 	if (seen->has_timeout && !seen->absolute && seen->timeout_ns >= 0)
 		snprintf(how, sizeof(how), "gives up after %s", duration(seen->timeout_ns, length));
@@ -113,8 +128,8 @@ static void line_waiter(FILE *out, const struct inspection *inspection, size_t t
 		snprintf(how, sizeof(how), "with a timeout");
 	else if (stuck && !fate->timed)
 		snprintf(how, sizeof(how), "for ever");
-	detail_of(out, "%s %s: %s", stuck && !seen->has_timeout ? "stuck" : "waiting",
-		  in_full(inspection, thread, who), how);
+	detail_of(out, "%s %s: %s%s", stuck && !seen->has_timeout ? "stuck" : "waiting",
+		  in_full(inspection, thread, who), how, asleep_words(seen, since));
 }
 
 static void lines_waiters(FILE *out, const struct inspection *inspection, int lock, bool all)
@@ -141,15 +156,16 @@ static void line_step(FILE *out, const struct inspection *inspection,
 {
 	const struct seen_thread *seen = &inspection->threads[cycle->thread[i]];
 	int next = cycle->thread[(i + 1) % cycle->n];
-	char who[WHO_BYTES], whom[WHO_BYTES];
+	char who[WHO_BYTES], whom[WHO_BYTES], since[ASLEEP_BYTES];
 
 	in_full(inspection, cycle->thread[i], who);
+	asleep_words(seen, since);
 	inspection_label(inspection, next, whom);
 	if (seen->lock == NOBODY)
 		detail(out, "%s waits for %s to end", who, whom);
 	else
-		detail(out, "%s waits for lock 0x%" PRIx64 ", which %s holds%s", who,
-		       inspection->locks[seen->lock].info.address,
+		detail(out, "%s%s%s waits for lock 0x%" PRIx64 ", which %s holds%s", who, since,
+		       since[0] ? "," : "", inspection->locks[seen->lock].info.address,
 		       cycle->n == 1 ? "it itself" : whom, seen->has_timeout ? ", for a time" : "");
 }
 
@@ -337,9 +353,9 @@ static void print_inspection(FILE *out, const struct inspection *inspection, con
 {
 	char cmdline[ESCAPED_BYTES(DETAIL_BYTES)];
 
+	lines_locks(out, inspection, true, all);
 	for (size_t i = 0; i < inspection->graph.n_cycles; i++)
 		lines_cycle(out, inspection, &inspection->graph.cycle[i], all);
-	lines_locks(out, inspection, true, all);
 	lines_locks(out, inspection, false, all);
 	if (all)
 		lines_threads(out, inspection);

@@ -197,8 +197,11 @@ static int maps_walk(const struct task *task, const struct look *look, struct lo
 		module_follow(&module, &m);
 		if (look->want & LOOK_MAPPINGS)
 			mapping_match(look, &m, &module, answer, modules);
-		if (m.exec && m.path)
-			*libcs |= 1u << proc_path_libc(m.path, m.path_len);
+		if (!m.exec || !m.path)
+			continue;
+		*libcs |= 1u << proc_path_libc(m.path, m.path_len);
+		if (look->want & LOOK_PROCESS)
+			answer->runtimes |= 1u << proc_path_runtime(m.path, m.path_len);
 	}
 	return err;
 }

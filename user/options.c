@@ -253,7 +253,7 @@ static int set_number(double *number, int key, const char *arg, double limit, co
 static int set_seconds(double *seconds, int key, const char *arg)
 {
 	return set_number(seconds, key, arg, SECONDS_LIMIT,
-			  "a number of seconds above 0, such as 60 or 0.5");
+			  "a number of seconds above 0 and below 1e9, such as 60 or 0.5");
 }
 
 static int set_percent(double *percent, int key, const char *arg)

@@ -154,7 +154,44 @@ int proc_stat_parse(const char *text, size_t len, struct proc_stat *stat)
 		return -EINVAL;
 	text_copy(stat->comm, sizeof(stat->comm), c.at, close - c.at);
 	c.at = close + 1;
-	return stat_parse_fields(&c, stat) ? 0 : -EINVAL;
+	if (!stat_parse_fields(&c, stat))
+		return -EINVAL;
+	if (!stat_skip_fields(&c, 16) || !cursor_char(&c, ' ') || !cursor_id(&c, &stat->processor))
+		stat->processor = -1;
+	return 0;
+}
+
+/* "se.exec_start      :      386971.795527" */
+static bool sched_parse_line(struct cursor *line, uint64_t *ran_ns)
+{
+	uint64_t ms, ns;
+	const char *point;
+
+	if (!cursor_word(line, "se.exec_start"))
+		return false;
+	cursor_skip(line, " ");
+	if (!cursor_char(line, ':'))
+		return false;
+	cursor_skip(line, " ");
+	if (!cursor_number(line, 10, &ms) || !cursor_char(line, '.'))
+		return false;
+	point = line->at;
+	if (!cursor_number(line, 10, &ns) || line->at != point + 6 || line->at != line->end ||
+	    ms > INT64_MAX / 1000000 - 1)
+		return false;
+	*ran_ns = ms * 1000000 + ns;
+	return true;
+}
+
+int proc_sched_parse(const char *text, size_t len, uint64_t *ran_ns)
+{
+	struct cursor c = { text, text + len }, line;
+	bool found = false;
+
+	/* The name comes first, and as it is, newlines and all: the last line that looks so is the one. */
+	while (cursor_line(&c, &line))
+		found |= sched_parse_line(&line, ran_ns);
+	return found ? 0 : -EINVAL;
 }
 
 bool proc_stat_ended(const struct proc_stat *stat)
@@ -355,6 +392,19 @@ static bool name_is(const char *name, size_t len, const char *wanted)
 	size_t n = strlen(wanted);
 
 	return name_starts(name, len, wanted) && (len == n || name[n] == ' ');
+}
+
+enum proc_runtime proc_path_runtime(const char *path, size_t len)
+{
+	const char *slash = memrchr(path, '/', len);
+	const char *name = slash ? slash + 1 : path;
+	size_t n = path + len - name;
+
+	if (name_is(name, n, "libjvm.so"))
+		return RUNTIME_JAVA;
+	if (name_starts(name, n, "python") || name_starts(name, n, "libpython"))
+		return RUNTIME_PYTHON;
+	return RUNTIME_NONE;
 }
 
 enum lock_libc proc_path_libc(const char *path, size_t len)

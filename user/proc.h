@@ -27,6 +27,7 @@ struct proc_stat {
 	uint32_t flags;	      /* PF_* */
 	int32_t threads;      /* those that are in the process's list, a zombie leader included */
 	uint64_t start_ticks; /* clock ticks since boot */
+	int32_t processor;    /* that it last ran on; -1: unknown */
 };
 
 /* 0, or -EINVAL. */
@@ -37,6 +38,12 @@ int proc_stat_parse(const char *text, size_t len, struct proc_stat *stat);
  * it, and it does nothing any more.
  */
 bool proc_stat_ended(const struct proc_stat *stat);
+
+/*
+ * /proc/PID/sched or /proc/PID/task/TID/sched: when it last ran, in nanoseconds of the clock of the
+ * processor that it ran on. 0, or -EINVAL.
+ */
+int proc_sched_parse(const char *text, size_t len, uint64_t *ran_ns);
 
 /* /proc/PID/status or /proc/PID/task/TID/status. A line that is missing leaves its member unknown. */
 struct proc_status {
@@ -59,7 +66,7 @@ struct proc_syscall {
 		SYSCALL_RUNNING,
 		SYSCALL_BLOCKED,
 		SYSCALL_OUTSIDE
-	} where;	/* outside: a page fault */
+	} where;	/* outside: a page fault, or frozen */
 	int32_t number; /* of the program's own table; the rest only where it is blocked in one */
 	uint64_t argument[6];
 	uint64_t sp; /* the user stack pointer, also outside */
@@ -101,6 +108,10 @@ bool proc_path_deleted(const char *path, size_t *len);
  * musl's bears that name, and bionic's.
  */
 enum lock_libc proc_path_libc(const char *path, size_t len);
+
+/* The language runtime that a mapped file's name tells, of those that make locks of their own. */
+enum proc_runtime { RUNTIME_NONE, RUNTIME_PYTHON, RUNTIME_JAVA };
+enum proc_runtime proc_path_runtime(const char *path, size_t len);
 
 /*
  * /proc/PID/cgroup: the path in the version 2 hierarchy, else the one of systemd's, else the first

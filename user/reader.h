@@ -63,6 +63,7 @@ struct look_answer {
 	struct process_info
 		process;     /* with LOOK_PROCESS; members that could not be read are unknown */
 	enum lock_libc libc; /* with LOOK_PROCESS: which libc the process has mapped */
+	uint32_t runtimes;   /* with LOOK_PROCESS: 1 << enum proc_runtime, whose code is mapped */
 	int32_t pidfd_id; /* with LOOK_PIDFD: a TGID or, of a thread's descriptor, a TID; 0: unknown */
 	bool pidfd_thread;
 	uint32_t n;

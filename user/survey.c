@@ -160,20 +160,15 @@ static int process_read(struct survey *survey)
 	look_read(&look, 0, &answer);
 	if (answer.error)
 		return answer.error;
+	if (is_32_bit(survey))
+		return -ENOEXEC;
 	*process = answer.process;
 	survey->out->libc = answer.libc;
+	survey->runtimes = answer.runtimes;
 	proc_cgroup_unit(process->cgroup, process->unit, sizeof(process->unit));
 	proc_cgroup_container(process->cgroup, process->container_id,
 			      sizeof(process->container_id));
 	return 0;
-}
-
-static void give_up_32_bit(struct survey *survey)
-{
-	for (size_t i = 0; i < survey->out->n_threads; i++)
-		survey->out->threads[i].wait = (struct wait){ .number = -1 };
-	inspection_unclear(survey->out, "it is a 32-bit program, whose locks are not known",
-			   "what its threads wait for");
 }
 
 /* Threads, then their locks, then who holds these: which may be threads of other processes. */
@@ -182,10 +177,6 @@ static int first_reading(struct survey *survey)
 	size_t locks = 0;
 	int err = threads_take(survey);
 
-	if (!err && is_32_bit(survey)) {
-		give_up_32_bit(survey);
-		return 0;
-	}
 	while (!err && survey->judged < survey->out->n_threads) {
 		bool census = survey->ask->census_s > 0 && !survey->judged;
 
@@ -201,30 +192,48 @@ static int first_reading(struct survey *survey)
 	return err ?: survey_park_rings(survey);
 }
 
-static size_t futexes_count(const struct inspection *out)
+static size_t waits_count(const struct inspection *out, enum wait_what what)
 {
 	size_t n = 0;
 
 	for (size_t i = 0; i < out->n_own; i++)
-		n += out->threads[i].wait.what == WAIT_FUTEX;
+		n += out->threads[i].wait.what == what;
 	return n;
 }
 
 /* Somebody waits for what is, or may be, a lock. */
 static bool needs_second(const struct inspection *out)
 {
-	return out->n_locks || out->verdict != VERDICT_OK || futexes_count(out);
+	return out->n_locks || out->verdict != VERDICT_OK || waits_count(out, WAIT_FUTEX);
 }
 
 /* They may be locks of a make that is not known: "ok" would promise too much. */
 static void futexes_unclear(struct survey *survey)
 {
-	size_t n = futexes_count(survey->out);
+	size_t n = waits_count(survey->out, WAIT_FUTEX);
 
 	if (n)
 		inspection_unclear(survey->out, "nothing that is known waits like that",
 				   "for what %zu thread%s wait%s on a futex", n, plural(n),
 				   n == 1 ? "s" : "");
+}
+
+/* These make their own locks of other things: an idle thread and one that hangs look alike. */
+static void runtimes_unclear(struct survey *survey)
+{
+	size_t semaphores = waits_count(survey->out, WAIT_SEMAPHORE);
+	size_t conditions = waits_count(survey->out, WAIT_CONDITION);
+
+	if (survey->runtimes & 1u << RUNTIME_PYTHON && semaphores)
+		inspection_unclear(survey->out,
+				   "Python's own locks are semaphores, which record no owner",
+				   "whether %zu thread%s at semaphores wait%s for a lock",
+				   semaphores, plural(semaphores), semaphores == 1 ? "s" : "");
+	if (survey->runtimes & 1u << RUNTIME_JAVA && conditions)
+		inspection_unclear(survey->out,
+				   "Java's own locks are made of these, and jstack knows them",
+				   "whether %zu thread%s on condition variables wait%s for a lock",
+				   conditions, plural(conditions), conditions == 1 ? "s" : "");
 }
 
 static int survey_do(struct survey *survey)
@@ -242,7 +251,11 @@ static int survey_do(struct survey *survey)
 	if (!err)
 		timeouts_read(survey);
 	if (!err)
+		survey_since(survey);
+	if (!err) {
 		futexes_unclear(survey);
+		runtimes_unclear(survey);
+	}
 	survey->out->time_ns = host_now() + host_realtime_offset();
 	/* Whatever went wrong, if it has ended, that is why. */
 	if (survey->task.process >= 0 && task_check(&survey->task) == -ESRCH)

@@ -37,7 +37,8 @@ static void thread_drop(struct seen_thread *thread)
 {
 	thread->lock = NOBODY;
 	thread->joins = NOBODY;
-	thread->wait.what = WAIT_RUNS; /* it has, between the readings */
+	thread->wait = (struct wait){ .what = WAIT_RUNS,
+				      .number = -1 }; /* it has, between the readings */
 }
 
 /* Has it slept in this call all the time? */

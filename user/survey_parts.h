@@ -41,7 +41,8 @@ struct survey {
 	size_t n_spots;
 	struct roster parent; /* its threads; read when they are asked for */
 	bool parent_read;
-	size_t judged; /* threads whose wait was looked into */
+	uint32_t runtimes; /* 1 << enum proc_runtime */
+	size_t judged;	   /* threads whose wait was looked into */
 };
 
 /* Says what it does, and on which process. */
@@ -74,6 +75,9 @@ int survey_owners(struct survey *survey, size_t from);
 int survey_park_dead(struct survey *survey, struct seen_thread *thread);
 /* For the parked ones that are left, when all else is known: do they wait in a ring? 0 or -ENOMEM. */
 int survey_park_rings(struct survey *survey);
+
+/* How long the threads that wait for locks have slept at least, where it can be known. */
+void survey_since(struct survey *survey);
 
 /*
  * Looks through the process's memory for locks that threads hold which it does not have any more.

@@ -169,6 +169,7 @@ static int thread_judge(struct survey *survey, struct seen_thread *thread)
 	const struct wait *wait = &thread->wait;
 	struct wait_ownerless ownerless;
 	struct lock_state state;
+	bool over;
 	int err;
 
 	if (!spot->words.have_at) {
@@ -176,8 +177,18 @@ static int thread_judge(struct survey *survey, struct seen_thread *thread)
 				   "what thread %d waits for", thread->info.tid);
 		return 0;
 	}
-	if (lock_layout(wait->op, wait->val, wait->word, &spot->words, &state) != LAYOUT_NONE)
+	over = wait_is_over(wait, &spot->words, thread->info.ns_tid);
+	/* A word that changed may still be that of a lock: then it asks for that again. */
+	if (lock_layout(wait->op, wait->val, wait->word, &spot->words, &state) != LAYOUT_NONE &&
+	    !(over && (int32_t)state.owner == thread->info.ns_tid))
 		return survey_lock_wanted(survey, thread, &state);
+	if (over) {
+		thread->wait = (struct wait){
+			.what = wait->stopped ? WAIT_STOPPED : WAIT_OUTSIDE,
+			.number = -1,
+		};
+		return 0;
+	}
 	if (wait->restarted) {
 		thread->wait.what = WAIT_CALL;
 		return 0;

@@ -45,10 +45,47 @@ static struct wait wait_of_futex(const struct proc_syscall *call)
 	};
 }
 
+/* Of the calls that the kernel restarts that way, the timed futex wait alone matters here. */
+static bool is_futex_call(const struct proc_syscall *call)
+{
+	return call->where == SYSCALL_BLOCKED &&
+	       (call->number == SYS_futex ||
+		(call->number == SYS_restart_syscall && call->argument[3]));
+}
+
+bool wait_is_stopped(char state)
+{
+	return state == 'T' || state == 't';
+}
+
+/* The registers keep the call out of which it was stopped, and which it makes again when it may run. */
+static struct wait wait_of_stopped(const struct proc_syscall *call)
+{
+	struct wait wait = { .what = WAIT_STOPPED, .number = -1 };
+
+	if (!is_futex_call(call) || !op_waits(call->argument[1]))
+		return wait;
+	wait = wait_of_futex(call);
+	wait.stopped = true;
+	return wait;
+}
+
+bool wait_is_over(const struct wait *wait, const struct lock_words *words, uint32_t ns_tid)
+{
+	uint32_t cmd = wait->op & FUTEX_OP_MASK;
+
+	if (!words->have_at)
+		return false;
+	/* These the kernel gives to the waiter itself. */
+	if (cmd == FUTEX_OP_LOCK_PI || cmd == FUTEX_OP_LOCK_PI2)
+		return (words->at[0] & FUTEX_WORD_TID) == ns_tid;
+	return wait->stopped && words->at[0] != wait->val;
+}
+
 struct wait wait_of_call(char state, const struct proc_syscall *call)
 {
-	if (state == 'T' || state == 't')
-		return (struct wait){ .what = WAIT_STOPPED, .number = -1 };
+	if (wait_is_stopped(state))
+		return wait_of_stopped(call);
 	switch (call->where) {
 	case SYSCALL_RUNNING:
 		return (struct wait){ .what = WAIT_RUNS, .number = -1 };
@@ -57,8 +94,7 @@ struct wait wait_of_call(char state, const struct proc_syscall *call)
 	default:
 		break;
 	}
-	/* Of the calls that the kernel restarts that way, the timed futex wait alone matters here. */
-	if (call->number == SYS_futex || (call->number == SYS_restart_syscall && call->argument[3]))
+	if (is_futex_call(call))
 		return wait_of_futex(call);
 	return (struct wait){ .what = WAIT_CALL, .number = call->number, .sp = call->sp };
 }
@@ -249,7 +285,7 @@ const char *wait_what_name(enum wait_what what)
 {
 	static const char *const names[WAIT_WHATS] = {
 		[WAIT_UNKNOWN] = "unknown",	[WAIT_RUNS] = "runs",
-		[WAIT_STOPPED] = "stopped",	[WAIT_OUTSIDE] = "page-fault",
+		[WAIT_STOPPED] = "stopped",	[WAIT_OUTSIDE] = "kernel",
 		[WAIT_CALL] = "call",		[WAIT_FUTEX] = "futex",
 		[WAIT_LOCK] = "lock",		[WAIT_JOIN] = "join",
 		[WAIT_CONDITION] = "condition", [WAIT_SEMAPHORE] = "semaphore",

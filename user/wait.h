@@ -16,8 +16,8 @@
 enum wait_what {
 	WAIT_UNKNOWN, /* it could not be read */
 	WAIT_RUNS,    /* or is about to */
-	WAIT_STOPPED, /* by a signal or a debugger */
-	WAIT_OUTSIDE, /* asleep in the kernel without a system call: a page fault */
+	WAIT_STOPPED, /* by a signal or a debugger, and out of no futex call */
+	WAIT_OUTSIDE, /* asleep in the kernel without a system call: a page fault, or frozen */
 	WAIT_CALL,    /* another system call */
 	WAIT_FUTEX,   /* a futex that is nothing of the following, or nothing that is proven */
 	WAIT_LOCK,
@@ -37,10 +37,20 @@ struct wait {
 	uint64_t timeout; /* of the struct timespec; 0: none */
 	uint64_t sp;
 	bool restarted; /* restart_syscall: the registers are the old call's, whatever that was */
+	bool stopped; /* out of that call: it makes it again when it may run, or has just ended it */
 };
 
 /* state: as in /proc/TID/stat. */
 struct wait wait_of_call(char state, const struct proc_syscall *call);
+
+/* By a signal or a debugger; state: as above. */
+bool wait_is_stopped(char state);
+
+/*
+ * A thread that was stopped or frozen on its way out of the call looks like one that sleeps there. Its word
+ * tells: nobody who finds it like that waits. ns_tid: the thread's own.
+ */
+bool wait_is_over(const struct wait *wait, const struct lock_words *words, uint32_t ns_tid);
 
 /* The same wait still: it has gone to sleep there once and not run since. */
 bool wait_same(const struct wait *a, const struct wait *b);

@@ -78,7 +78,7 @@ class Steps(Workload):
 
 # --- Threads that do not run for a while. -------------------------------------------------------
 
-PTRACE_DETACH, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 0x4206, 0x4207
+PTRACE_DETACH, PTRACE_SYSCALL, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 24, 0x4206, 0x4207
 WALL = 0x40000000  # waitpid() for threads, too
 
 
@@ -101,6 +101,21 @@ def held_back(tid):
         yield
     finally:
         ptrace(PTRACE_DETACH, tid)
+
+
+@contextlib.contextmanager
+def held_at_calls(tid):
+    """One thread, blocked in a system call, that is stopped before each entry and each end of one;
+    calls what it gives to let it run up to the next of these."""
+
+    def go_on(then=lambda: None):
+        ptrace(PTRACE_SYSCALL, tid)
+        then()
+        os.waitpid(tid, WALL)
+
+    with held_back(tid):
+        go_on()  # it asks again
+        yield go_on
 
 
 @contextlib.contextmanager

@@ -6,8 +6,10 @@ The workload is lock_steps, stripped: no symbols help."""
 import os
 import pathlib
 import re
+import resource
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import time
@@ -39,7 +41,7 @@ from inspected import (
     text,
     thread_of,
 )
-from steps import Steps
+from steps import Steps, held_at_calls, held_back, held_back_process
 
 
 # System call numbers of x86_64 and arm64.
@@ -504,7 +506,62 @@ def test_stopped(steps):
     os.kill(event["pid"], signal.SIGSTOP)
     os.waitid(os.P_PID, w.process.pid, os.WSTOPPED | os.WNOWAIT)
     found = inspect(event["pid"], expected=verdict("ok"))
-    assert "stopped by a signal or a debugger" in found["message"]
+    assert "stopped by a signal or a debugger; none of its" in found["message"]
+
+
+def test_stopped_idle(steps):
+    """Where it is stopped, its threads still wait for what they waited for."""
+    w = steps("normal")
+    w.do("idle lock A")
+    idle = w.blocks("idle wait A")
+    with held_back_process(idle["pid"]):
+        found = inspect(idle["pid"], expected=verdict("ok", unknown=[]))
+    assert not difference(thread_of(found, idle), {"state": "T", "wait": {"for": "condition"}})
+
+
+def test_stopped_deadlock(steps):
+    """Somebody was faster, with a debugger or SIGSTOP: it hangs all the same."""
+    w = steps("normal", "normal")
+    a, b = w.do("left lock A"), w.do("right lock B")
+    w.blocks("left lock B")
+    w.blocks("right lock A")
+    with held_back_process(a["pid"]):
+        found = inspect(a["pid"], expected={"verdict": "deadlock"})
+    assert cycle_of(found) == [a["tid"], b["tid"]]
+    assert {t["state"] for t in found["threads"]} == {"T"}
+    assert ": stopped by a signal or a debugger; left[" in found["message"], found["message"]
+
+
+def test_stopped_waiter_and_owner(steps):
+    """Single threads, by a debugger."""
+    w = steps("normal", "normal")
+    owner, dead_owner = w.do("owner lock A"), w.do("gone lock B")
+    waiters = [w.blocks("first lock A"), w.blocks("second lock A")]
+    w.dies("gone return")
+    with held_back(owner["tid"]), held_back(waiters[0]["tid"]):
+        found = inspect(owner["pid"], "--census", "off",
+                        expected=verdict("blocked", [lock(owner, alive(owner), waiters)]))
+    assert "owner[%d], which is stopped by a signal" % owner["tid"] in found["message"]
+    stuck = w.blocks("stuck lock B")
+    with held_back(stuck["tid"]):
+        left = lock(dead_owner, dead(dead_owner), [stuck])
+        inspect(owner["pid"], expected=verdict("orphaned-lock", any_order(
+            [left, lock(owner, alive(owner), waiters)])))
+
+
+@pytest.mark.parametrize("kind", ["normal", "recursive", "robust", "pi", "rwlock"])
+def test_stopped_at_the_end_of_its_wait(steps, kind):
+    """A thread that a debugger stops between the end of the call that waited and its own next
+    instruction: that call is shown as if it slept there; of a PI mutex it is the owner already."""
+    w = steps(kind)
+    owner = w.do("owner lock A")
+    waiter = w.blocks("waiter lock A")
+    with held_at_calls(waiter["tid"]) as go_on:
+        inspect(owner["pid"], expected={"verdict": "blocked", "cycles": []})
+        go_on(lambda: (wait_call(waiter["tid"], FUTEX), w.do("owner unlock A")))
+        found = inspect(owner["pid"], expected=verdict("ok"))
+        assert thread_of(found, waiter)["wait"] == {"for": "stopped"}, found
+    w.then("waiter lock A")
 
 
 @pytest.mark.parametrize("program", ["lock_churn", "musl_churn"])
@@ -653,6 +710,43 @@ def test_zombie():
     assert "has ended" in said, said
 
 
+# pause() by the number of the 32-bit table, for ever.
+CODE_32 = b"\xb8\x1d\x00\x00\x00\xcd\x80\xeb\xf7"
+
+
+def program_32():
+    """A program for 32-bit x86: the head of its file, of its one segment, and its code."""
+    base, head, segment = 0x8048000, 52, 32
+    size = head + segment + len(CODE_32)
+    return (
+        b"\x7fELF\x01\x01\x01" + bytes(9)
+        + struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, base + head + segment, head, 0, 0, head, segment,
+                      1, 0, 0, 0)
+        + struct.pack("<IIIIIIII", 1, 0, base, base, size, size, 5, 4096)
+        + CODE_32
+    )
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="a program for x86")
+def test_32_bit(tmp_path):
+    """Its locks and calls are others: nothing is said of it, least of all that it is fine."""
+    program = tmp_path / "small"
+    program.write_bytes(program_32())
+    program.chmod(0o755)
+    try:
+        child = subprocess.Popen([program])
+    except OSError as error:
+        pytest.skip(f"this kernel runs no 32-bit programs: {error}")
+    try:
+        wait_call(child.pid, 29)
+        said = fails(child.pid)
+        assert f"process {child.pid}: it is a 32-bit program" in said, said
+        fails("--probe", "1", child.pid, status=0)
+    finally:
+        child.kill()
+        child.wait()
+
+
 def nobody():
     os.setgid(65534)
     os.setuid(65534)
@@ -664,6 +758,18 @@ def test_not_permitted(steps, tmp_path):
     event = w.do("actor lock A")
     said = fails(event["pid"], preexec_fn=nobody)
     assert f"not permitted to look at process {event['pid']}" in said and "as root" in said, said
+
+
+def nobody_without_children():
+    resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
+    nobody()
+
+
+def test_no_child(steps):
+    """It could not begin: that is said, and not that something could not be read."""
+    pid = steps("normal").first["pid"]
+    said = fails(pid, preexec_fn=nobody_without_children)
+    assert f"could not look at process {pid}: starting a child that reads: " in said, said
 
 
 def test_own_process_without_privilege(tmp_path):
@@ -737,15 +843,38 @@ def test_comes_and_goes():
             assert re.fullmatch(rb"deadhold: .*\b%d\b.*ended.*\n" % child.pid, err), err
 
 
-def test_closed_output(steps):
+WRITE_ERROR = b"deadhold: standard output: write error\n"
+
+
+@pytest.mark.parametrize("how", ["closed", "full"])
+def test_closed_output(steps, how):
+    """Whoever can't be told does not learn that something was found; but a probe asks for the status."""
     w = steps("normal")
     event = w.do("actor lock A")
-    with open("/dev/full", "wb") as full:
-        done = subprocess.run(
-            [AGENT, "inspect", str(event["pid"])], stdout=full, stderr=subprocess.PIPE, check=False
-        )
-    assert done.returncode == FAILED
-    assert done.stderr == b"deadhold: standard output: write error\n"
+
+    def status(*options):
+        into = {"closed": ">&-", "full": ">/dev/full"}[how]
+        command = ["sh", "-c", f'exec "$@" {into}', "sh", AGENT, "inspect", *options]
+        done = subprocess.run([*command, str(event["pid"])], stderr=subprocess.PIPE, check=False)
+        assert done.stderr == WRITE_ERROR, done
+        return done.returncode
+
+    assert status() == FAILED
+    assert status("--probe", "0.2") == 0
+    w.blocks("actor lock A")
+    assert status() == FAILED
+    assert status("--probe", "0.2") == FOUND
+
+
+def test_no_proc():
+    """Nothing can be looked at: for a probe that is no reason to kill."""
+    inside = ["unshare", "-m", "sh", "-c", 'umount -l /proc && exec "$@"', "sh"]
+    if subprocess.run([*inside, "true"], check=False, stderr=subprocess.DEVNULL).returncode:
+        pytest.skip("/proc can't be taken away here")
+    for options, status in ((["1"], FAILED), (["--all"], FAILED), (["--probe", "1", "1"], 0)):
+        done = subprocess.run([*inside, AGENT, "inspect", *options], capture_output=True, check=False)
+        assert done.returncode == status and not done.stdout, done
+        assert done.stderr.endswith(b"is /proc mounted?\n") and done.stderr.count(b"\n") == 1, done
 
 
 USAGES = {
@@ -755,6 +884,7 @@ USAGES = {
     "all and a PID": (["--all", "1"], "--all"),
     "option of watch": (["-s", "TERM", "1"], "signal"),
     "probe without a number": (["--probe", "x", "1"], "probe"),
+    "probe for ever": (["--probe", "1e9", "1"], "below 1e9"),
     "unknown format": (["-o", "svg", "1"], "text, json or dot"),
     "a graph of all": (["--all", "-o", "dot"], "graph"),
     "too many": (["1"] * 65, "64"),
@@ -771,6 +901,20 @@ def test_usage(case):
 def test_options_of_inspect_alone(words):
     done = subprocess.run([AGENT, *words], capture_output=True, check=False)
     assert done.returncode == 2 and done.stderr.count(b"\n") == 1, done
+
+
+def test_pages_stay_as_they_were(start_workload):
+    """The census of a look brings no page in: neither those that were never touched, nor those that are
+    gone, nor zero pages. test_census.py shows that the count would tell."""
+    w = start_workload("lock_places", "pages", kind=Steps)
+    w.go("pages")
+    before = w.event("pages")["there"]
+    found = inspect(w.process.pid, "--census", "all", expected={"verdict": "ok"})
+    # Half of those that are there were written, half are zero pages.
+    assert found["census"]["complete"]
+    assert before // 2 * 4096 < found["census"]["scanned_bytes"] < before * 4096
+    w.go("pages")
+    assert w.event("pages")["there"] == before
 
 
 # --- Ways to ask. ---------------------------------------------------------------------------------
@@ -889,65 +1033,9 @@ def test_graph(steps, tmp_path):
     done = run("-o", "dot", a["pid"])
     assert done.returncode == FOUND and not done.stderr
     svg = draw(done.stdout, tmp_path)
+    assert svg.count("which is dead; 1 deadlock, too</text>") == 1, svg
     for event in (a, b, waiter):
         assert svg.count(f">{event['step'].split()[0]}[{event['tid']}]</text>") == 1, svg
     assert svg.count(f">thread {dead_owner['tid']}</text>") == 1 and svg.count(">dead</text>") == 1
     assert svg.count(">held by</text>") == 3
     assert len(re.findall('<g id="edge', svg)) == 6
-
-
-# --- Real programs: nothing is wrong with them. ---------------------------------------------------
-
-JAVA = """
-import java.util.concurrent.*;
-public class Idle {
-    public static void main(String[] args) throws Exception {
-        ExecutorService pool = Executors.newFixedThreadPool(8);
-        CountDownLatch started = new CountDownLatch(8);
-        Object monitor = new Object();
-        for (int i = 0; i < 8; i++)
-            pool.submit(() -> { started.countDown(); synchronized (monitor) { monitor.wait(); }
-                                return null; });
-        started.await();
-        System.out.println("ready");
-        System.out.flush();
-        Thread.currentThread().join();
-    }
-}
-"""
-NODE = """
-const { Worker } = require('worker_threads');
-let ready = 0;
-for (let i = 0; i < 2; i++)
-    new Worker("require('worker_threads').parentPort.on('message', () => {});"
-               + "require('worker_threads').parentPort.postMessage(1)", { eval: true })
-        .on('message', () => { if (++ready == 2) console.log('ready'); });
-setInterval(() => {}, 1 << 30);
-"""
-PYTHON = """
-import queue, threading
-jobs = queue.Queue()
-lock = threading.RLock()
-for _ in range(8):
-    threading.Thread(target=jobs.get, daemon=True).start()
-print("ready", flush=True)
-threading.Event().wait()
-"""
-PROGRAMS = {"java": ("Idle.java", JAVA), "node": ("idle.js", NODE), sys.executable: ("idle.py", PYTHON)}
-
-
-@pytest.mark.parametrize("program", PROGRAMS)
-def test_real_program(program, tmp_path):
-    if not shutil.which(program):
-        pytest.skip(f"{program} is not installed")
-    name, source = PROGRAMS[program]
-    (tmp_path / name).write_text(source)
-    child = subprocess.Popen([program, tmp_path / name], stdout=subprocess.PIPE, process_group=0)
-    try:
-        assert child.stdout.readline() == b"ready\n"
-        found = inspect(child.pid)
-        assert found["verdict"] in ("ok", "blocked"), found
-        assert not [lock for lock in found["locks"] if lock["orphaned"]] and not found["cycles"]
-    finally:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.wait()

@@ -409,13 +409,56 @@ static void owner_elsewhere(void **state)
 static void stopped(void **state)
 {
 	struct fixture *f = fixture_new();
+	char does[WAIT_WORDS_BYTES];
+	int idle, owner;
 
 	(void)state;
 	thread_add(f, "web", WAIT_STOPPED, -1);
-	thread_add(f, "worker", WAIT_STOPPED, -1);
+	idle = thread_add(f, "worker", WAIT_CONDITION, SYS_futex);
+	f->threads[0].state = 'T';
+	f->threads[idle].wait.stopped = true;
+	f->threads[idle].state = 't';
+	assert_string_equal(inspection_wait(&f->inspection, idle, 1, does),
+			    "waits on a condition variable");
 	assert_says(f, VERDICT_OK,
 		    "web[4700]: stopped by a signal or a debugger; none of its 2 threads waits for "
 		    "a lock");
+	fixture_free(f);
+
+	f = fixture_new();
+	owner = thread_add(f, "web", WAIT_CONDITION, SYS_futex);
+	f->threads[owner].wait.stopped = true;
+	f->threads[owner].state = 't';
+	waiter_add(f, "worker", lock_add(f, owner, OWNER_ALIVE));
+	assert_says(f, VERDICT_BLOCKED,
+		    "web[4700]: 1 thread waits for main thread, which waits on a condition "
+		    "variable (stopped)");
+	fixture_free(f);
+}
+
+static void asleep(void **state)
+{
+	struct fixture *f = fixture_new();
+	int owner = thread_add(f, "web", WAIT_CALL, SYS_read),
+	    lock = lock_add(f, owner, OWNER_ALIVE);
+	size_t len;
+	char *text;
+
+	(void)state;
+	f->threads[waiter_add(f, "long", lock)].asleep_ns = 18ull * 60 * 1000000000;
+	f->threads[waiter_add(f, "short", lock)].asleep_ns = 999999999;
+	waiter_add(f, "unknown", lock);
+	assert_int_equal(inspection_judge(&f->inspection), 0);
+	text = inspection_text(&f->inspection, &run, false, &len);
+	assert_non_null(
+		strstr(text, "long (tid 4701): without a timeout, asleep for 18 min or longer\n"));
+	assert_non_null(strstr(text, "short (tid 4702): without a timeout\n"));
+	assert_non_null(strstr(text, "unknown (tid 4703): without a timeout\n"));
+	free(text);
+	text = inspection_json(&f->inspection, &run, &len);
+	assert_non_null(strstr(text, "\"asleep_ns\":\"1080000000000\""));
+	free(text);
+	assert_forms(&f->inspection);
 	fixture_free(f);
 }
 
@@ -491,6 +534,7 @@ int main(void)
 		cmocka_unit_test(blocked_by_nobody_known),
 		cmocka_unit_test(owner_elsewhere),
 		cmocka_unit_test(stopped),
+		cmocka_unit_test(asleep),
 		cmocka_unit_test(all_waits),
 		cmocka_unit_test(prune),
 		cmocka_unit_test(graph_of_many),

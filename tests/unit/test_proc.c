@@ -48,6 +48,48 @@ static void stat_plain(void **state)
 	assert_int_equal(stat.flags, 4194560);
 	assert_int_equal(stat.threads, 7);
 	assert_int_equal(stat.start_ticks, 987654321);
+	assert_int_equal(stat.processor, 1);
+	/* Cut before it. */
+	assert_int_equal(stat_parse(text, strstr(text, " 17 1 ") + 3 - text, &stat), 0);
+	assert_int_equal(stat.processor, -1);
+}
+
+static int sched_parse(const char *text, uint64_t *ran_ns)
+{
+	char *copy = exact(text, strlen(text));
+	int err = proc_sched_parse(copy, strlen(text), ran_ns);
+
+	free(copy);
+	return err;
+}
+
+static void sched(void **state)
+{
+	static const char *const wrong[] = {
+		"",
+		"se.exec_start",
+		"se.exec_start : ",
+		"se.exec_start : 12",
+		"se.exec_start : 12.5",
+		"se.exec_start : 12.0000005",
+		"se.exec_start : -1.000000",
+		"se.exec_start : 12.000000 ms",
+		"se.exec_start : 18446744073709551615.000000",
+		"xse.exec_start : 12.000000",
+	};
+	uint64_t ran_ns = 0;
+
+	(void)state;
+	/* A thread may have any name. */
+	assert_int_equal(sched_parse("\nse.exec_start: (4242, #threads: 3)\n"
+				     "-----------------------------------\n"
+				     "se.exec_start                 :        386971.795527\n"
+				     "se.vruntime                   :             1.000001\n",
+				     &ran_ns),
+			 0);
+	assert_int_equal(ran_ns, 386971795527ull);
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++)
+		assert_int_equal(sched_parse(wrong[i], &ran_ns), -EINVAL);
 }
 
 static void stat_hostile_comm(void **state)
@@ -322,6 +364,33 @@ static void path_deleted(void **state)
 	assert_false(proc_path_deleted("", &len));
 }
 
+static void path_runtime(void **state)
+{
+	static const struct {
+		const char *path;
+		enum proc_runtime runtime;
+	} rows[] = {
+		{ "/usr/bin/python3.11", RUNTIME_PYTHON },
+		{ "/opt/app/libpython3.12.so.1.0 (deleted)", RUNTIME_PYTHON },
+		{ "/usr/lib/jvm/java-17-openjdk-amd64/lib/server/libjvm.so", RUNTIME_JAVA },
+		{ "/opt/jdk/libjvm.so (deleted)", RUNTIME_JAVA },
+		{ "/usr/lib/libjvm.so.d/libc.so.6", RUNTIME_NONE },
+		{ "/usr/lib/python3/dist-packages/apt_pkg.cpython-311-x86_64-linux-gnu.so",
+		  RUNTIME_NONE },
+		{ "[heap]", RUNTIME_NONE },
+		{ "", RUNTIME_NONE },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		size_t len = strlen(rows[i].path);
+		char *copy = exact(rows[i].path, len);
+
+		assert_int_equal(proc_path_runtime(copy, len), rows[i].runtime);
+		free(copy);
+	}
+}
+
 static void path_libc(void **state)
 {
 	static const struct {
@@ -575,7 +644,8 @@ int main(void)
 		cmocka_unit_test(status_hostile), cmocka_unit_test(mapping_plain),
 		cmocka_unit_test(mapping_forms),  cmocka_unit_test(mapping_refused),
 		cmocka_unit_test(path_cut),	  cmocka_unit_test(path_deleted),
-		cmocka_unit_test(path_libc),	  cmocka_unit_test(cgroup_forms),
+		cmocka_unit_test(path_libc),	  cmocka_unit_test(sched),
+		cmocka_unit_test(path_runtime),	  cmocka_unit_test(cgroup_forms),
 		cmocka_unit_test(cgroup_names),	  cmocka_unit_test(cmdline_forms),
 		cmocka_unit_test(test_pidfd),	  cmocka_unit_test(namespace_forms),
 		cmocka_unit_test(syscall_forms),  cmocka_unit_test(anything_goes),

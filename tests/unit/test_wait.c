@@ -55,6 +55,7 @@ static void calls(void **state)
 	assert_string_equal(call_name(wait.number), "read");
 	assert_int_equal(wait_of_call('T', &call).what, WAIT_STOPPED);
 	assert_int_equal(wait_of_call('t', &call).what, WAIT_STOPPED);
+	assert_int_equal(wait_of_call('t', &call).number, -1);
 	call.where = SYSCALL_RUNNING;
 	assert_int_equal(wait_of_call('R', &call).what, WAIT_RUNS);
 	call.where = SYSCALL_OUTSIDE;
@@ -80,6 +81,40 @@ static void futex_calls(void **state)
 	call.argument[3] = SP;
 	assert_int_equal(wait_of_call('S', &call).what, WAIT_FUTEX);
 	assert_true(wait_of_call('S', &call).restarted);
+}
+
+static struct wait stopped_futex(uint32_t op, uint32_t val)
+{
+	struct proc_syscall call = futex_call(WORD, op, val);
+
+	return wait_of_call('t', &call);
+}
+
+static void stopped(void **state)
+{
+	struct proc_syscall call = futex_call(WORD, PRIVATE, 2);
+	struct lock_words words = WORDS(0, 0, 0, 2, 1, 77, 1), none = { 0 };
+	struct wait wait = stopped_futex(PRIVATE, 2);
+
+	(void)state;
+	assert_int_equal(wait.what, WAIT_FUTEX);
+	assert_true(wait.stopped);
+	assert_false(wait_is_over(&wait, &words, 77));
+	assert_false(wait_is_over(&wait, &none, 77));
+	wait.val = 1;
+	assert_true(wait_is_over(&wait, &words, 77));
+	wait.stopped = false; /* asleep: it would have been woken */
+	assert_false(wait_is_over(&wait, &words, 77));
+	/* The kernel made it the owner. */
+	words.at[0] = 77 | FUTEX_WORD_WAITERS;
+	wait = stopped_futex(FUTEX_OP_LOCK_PI | PRIVATE, 0);
+	assert_true(wait_is_over(&wait, &words, 77));
+	assert_false(wait_is_over(&wait, &words, 78));
+	wait.stopped = false; /* frozen */
+	assert_true(wait_is_over(&wait, &words, 77));
+	assert_int_equal(stopped_futex(1 | PRIVATE, 2).what, WAIT_STOPPED); /* FUTEX_WAKE */
+	call.where = SYSCALL_OUTSIDE;					    /* not in a call */
+	assert_int_equal(wait_of_call('T', &call).what, WAIT_STOPPED);
 }
 
 static void same(void **state)
@@ -264,7 +299,7 @@ int main(void)
 		cmocka_unit_test(barrier),	cmocka_unit_test(ownerless),
 		cmocka_unit_test(joins),	cmocka_unit_test(ownerless_writers_behind),
 		cmocka_unit_test(names),	cmocka_unit_test(ownerless_musl),
-		cmocka_unit_test(musl_objects),
+		cmocka_unit_test(musl_objects), cmocka_unit_test(stopped),
 	};
 
 	return cmocka_run_group_tests_name("wait", tests, NULL, NULL);
