@@ -8,6 +8,7 @@
 
 #include "cases.h"
 #include "detect.h"
+#include "proc.h"
 
 /*
  * An exit record is reserved just after the row by which a waiter finds the dead: a wait record that
@@ -68,6 +69,7 @@ struct orphan_case {
 	bool shown;		/* the filters let its lock-orphaned through */
 	bool parked;		/* the waiter is given: it does not wait on the lock's own word */
 	const char *missing;
+	bool java; /* the process is a JVM */
 	bool by_census;
 	struct census_info census;
 	struct orphan_case *prev, *next;
@@ -260,7 +262,7 @@ static void found_weigh(const struct orphan_case *c, struct found *found,
 {
 	found->info.evidence = detect_evidence(&found->state, mapping, found->waited_for,
 					       c->census.strangers);
-	found->suspected = !detect_evidence_enough(found->info.evidence);
+	found->suspected = !detect_evidence_enough(found->info.evidence, c->java);
 }
 
 static void case_looked(void *context, const struct look *look, const struct look_answer *answer)
@@ -278,8 +280,10 @@ static void case_looked(void *context, const struct look *look, const struct loo
 		c->missing = "the process's memory and mappings could not be read";
 	else if (answer->error)
 		c->missing = "the process's mappings: it had ended";
-	if (!answer->error && look->want & LOOK_PROCESS)
+	if (!answer->error && look->want & LOOK_PROCESS) {
 		processes_learn(c->cases->agent->processes, &c->proc, answer);
+		c->java = answer->runtimes & 1u << RUNTIME_JAVA;
+	}
 	libc = processes_fill(c->cases->agent->processes, &c->proc, &c->process);
 	for (i = 0; i < look->n; i++) {
 		found = &c->found[c->looked + i];

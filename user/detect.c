@@ -299,13 +299,13 @@ uint32_t detect_evidence(const struct lock_state *state, const struct look_mappi
 	return evidence;
 }
 
-bool detect_evidence_enough(uint32_t evidence)
+bool detect_evidence_enough(uint32_t evidence, bool java)
 {
 	if (evidence & (EVIDENCE_LAYOUT | EVIDENCE_SYMBOL | EVIDENCE_WAITED_FOR))
 		return true;
 	if (!(evidence & EVIDENCE_ALONE))
 		return false;
-	return evidence & (EVIDENCE_DATA | EVIDENCE_TID);
+	return evidence & EVIDENCE_DATA || (evidence & EVIDENCE_TID && !java);
 }
 
 enum severity detect_severity(const struct lock_info *locks, size_t n_locks,

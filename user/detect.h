@@ -69,8 +69,12 @@ void detect_wait(struct wait_info *out, uint32_t op, uint64_t since_ns, bool tim
  */
 uint32_t detect_evidence(const struct lock_state *state, const struct look_mapping *mapping,
 			 bool waited_for, uint64_t strangers);
-/* Is that enough to say that it is one? Else it is suspected. docs/census.md has the numbers. */
-bool detect_evidence_enough(uint32_t evidence);
+/*
+ * Is that enough to say that it is one? Else it is suspected. docs/census.md has the numbers. java: the
+ * process is a JVM. An empty array on its heap, {1, 0, class, length, 0 ...}, looks like a plain mutex whose
+ * owner is the number of the array's class, however large.
+ */
+bool detect_evidence_enough(uint32_t evidence, bool java);
 
 /* How bad: critical if somebody is stuck for ever on one of them that nothing recovers. */
 enum severity detect_severity(const struct lock_info *locks, size_t n_locks,

@@ -50,7 +50,8 @@ static void lock_mapped(struct survey *survey, size_t i, const struct look_mappi
 		return;
 	lock->info.evidence = detect_evidence(&place->state, mapping, false,
 					      survey->out->census.strangers);
-	lock->suspected = !detect_evidence_enough(lock->info.evidence);
+	lock->suspected = !detect_evidence_enough(lock->info.evidence,
+						  survey->runtimes & 1u << RUNTIME_JAVA);
 }
 
 static void locks_look(struct survey *survey, size_t from, uint32_t n)

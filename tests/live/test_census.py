@@ -1,9 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Locks that dead threads hold and nobody waits for: found by their shape in memory."""
 
+import os
+import shutil
+
 import pytest
 
-from deadhold import ABSENT, ANY, address, any_order, expect, expect_nothing_about_locks, matching
+from deadhold import (
+    ABSENT,
+    ANY,
+    LIVE,
+    address,
+    any_order,
+    expect,
+    expect_nothing_about_locks,
+    matching,
+)
 from steps import Steps, expect_orphans, lock, process, stuck, thread
 from test_locks import KINDS, start_kind
 
@@ -221,6 +233,19 @@ def test_look_alikes_are_never_critical(start_agent, start_places):
     assert alert["census"]["strangers"] > 50
     assert "alone" not in alert["evidence"]
     expect(agent, w, [{"kind": "lock-suspected", "thread": {"tid": owner["tid"]}}])
+
+
+def test_java_array(agent, start_places, tmp_path):
+    """In a JVM an empty array looks like a mutex held by the number of its class, however large. A library
+    of that name makes a JVM of any program."""
+    library = tmp_path / "libjvm.so"
+    shutil.copy(LIVE / "lock_data.so", library)
+    w = start_places("heap", env={**os.environ, "LD_PRELOAD": str(library)})
+    owner = step(w, "hold")
+    step(w, "die")
+    agent.wait_for(kind="lock-suspected", pid=owner["pid"])
+    expect(agent, w, [orphaned(owner, [shape(owner)], agent.reason("return"), kind="lock-suspected",
+                               evidence=ANY)])
 
 
 @pytest.mark.parametrize("place", ["static", "heap"])

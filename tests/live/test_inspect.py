@@ -158,6 +158,27 @@ def test_orphans_without_waiters(start_steps, stripped, pid_ns):
     assert "census" not in found
 
 
+@pytest.mark.parametrize("place", ["heap", "static"])
+def test_java_arrays(start_workload, tmp_path, place):
+    """{1, 0, class, length, 0 ...}: in a JVM that is an array, whatever number its class has. What lies in
+    data or bss is none. A library of that name makes a JVM of any program."""
+    library = tmp_path / "libjvm.so"
+    shutil.copy(LIVE / "lock_data.so", library)
+    for settings, known in (({}, True), ({"env": {**os.environ, "LD_PRELOAD": str(library)}}, False)):
+        w = start_workload("lock_places", place, kind=Steps, **settings)
+        w.go("hold")
+        owner = w.event("hold")
+        if place == "heap" and owner["ns_tid"] < 10_000:
+            pytest.skip("thread numbers are small here: nothing on the heap is claimed")
+        w.go("die")
+        w.event("die")
+        found = inspect(w.process.pid)
+        wanted = known or place == "static"
+        assert found["verdict"] == ("orphaned-lock" if wanted else "ok"), found
+        (lock,) = found["locks"]
+        assert lock["orphaned"] == wanted and lock.get("suspected", False) != wanted, lock
+
+
 def test_robust_without_waiters(steps):
     """The next thread that takes it is told: nothing is wrong."""
     w = steps("robust")
