@@ -183,6 +183,8 @@ struct ev_exec {
 struct ev_process_exit {
 	struct ev_head head;
 	struct proc_key proc;
+	__u32 signal; /* that ended it; 0: none */
+	__u32 pad;
 };
 
 /* dead_threads: owner_key → dead_row */
@@ -286,7 +288,7 @@ EV_SIZE(ev_wait_dead, 160);
 EV_SIZE(ev_signal, 200);
 EV_SIZE(ev_send_failed, 120);
 EV_SIZE(ev_exec, 40);
-EV_SIZE(ev_process_exit, 32);
+EV_SIZE(ev_process_exit, 40);
 EV_SIZE(task_row, 184);
 #undef EV_SIZE
 #endif
