@@ -64,6 +64,7 @@ enum held_from {
 	HELD_CANDIDATE,	  /* the thread waited for it, or others do; the word names the thread */
 	HELD_OWNER_DIED,  /* a candidate on which libc's own mark has replaced the thread's TID */
 	HELD_UNREAD,	  /* a candidate whose memory could not be read here: the agent reads it */
+	HELD_INFERRED, /* the thread got it after a wait and has not unlocked it; no word names it */
 };
 
 /* Where in a shared object a lock word lies. */

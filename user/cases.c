@@ -191,11 +191,11 @@ static struct orphan_case *case_new(struct cases *cases, const struct proc_key *
 static void case_add(struct orphan_case *c, const struct ev_held *held)
 {
 	static const enum lock_proof proofs[] = {
-		[HELD_ROBUST_LIST] = PROOF_ROBUST_LIST,
-		[HELD_CANDIDATE] = PROOF_OWNER_WORD,
-		[HELD_OWNER_DIED] = PROOF_OWNER_DIED,
-		[HELD_UNREAD] = PROOF_OWNER_WORD,
+		[HELD_ROBUST_LIST] = PROOF_ROBUST_LIST, [HELD_CANDIDATE] = PROOF_OWNER_WORD,
+		[HELD_OWNER_DIED] = PROOF_OWNER_DIED,	[HELD_UNREAD] = PROOF_OWNER_WORD,
+		[HELD_INFERRED] = PROOF_INFERRED,
 	};
+	bool inferred = held->from == HELD_INFERRED;
 	struct found *found = &c->found[c->n_found];
 	size_t i;
 
@@ -207,8 +207,9 @@ static void case_add(struct orphan_case *c, const struct ev_held *held)
 		.word = held->word,
 		.state = held->lock,
 		.proof = proofs[held->from],
-		.certain = held->from != HELD_UNREAD,
-		.unread = held->from == HELD_UNREAD,
+		.certain = held->from != HELD_UNREAD && !inferred,
+		.unread = held->from == HELD_UNREAD || inferred,
+		.suspected = inferred,
 		.place = { .proc = held->proc, .address = held->lock.address },
 	};
 	c->n_found++;
@@ -256,7 +257,7 @@ static void found_read(struct orphan_case *c, struct found *found, const struct 
 			found_vanish(c, found);
 		return;
 	}
-	if (found->unread && !now.owner && found->proof != PROOF_SHAPE)
+	if (found->unread && !now.owner && found->proof == PROOF_OWNER_WORD)
 		found->proof = PROOF_OWNER_DIED; /* libc's mark, not the thread's number */
 	found->state = now;
 	found->unread = false;
@@ -296,7 +297,9 @@ static void case_looked(void *context, const struct look *look, const struct loo
 		else if (answer->error == -ESRCH && found->unread)
 			found_vanish(c, found); /* with its process */
 		detect_lock(&found->info, &found->state, found->proof, libc);
-		if (!found->info.owner_tid)
+		if (found->proof == PROOF_INFERRED)
+			found->info.evidence = EVIDENCE_GOT | EVIDENCE_NO_WAKE;
+		else if (!found->info.owner_tid)
 			found->info.owner_tid = c->owner_ns_tid;
 		if (!answer->error && i < answer->n)
 			found_map(found, &answer->at[i].mapping);
@@ -510,7 +513,8 @@ static void waits_say(struct orphan_case *c)
 		struct lock_info lock;
 		struct alert alert = { .kind = ALERT_ORPHAN_WAIT, .n_locks = 1, .locks = &lock };
 
-		if (!orphan || !stuck_sayable(&c->stuck[i]) || !model_waiter_new(orphan, &waiter))
+		if (!orphan || orphan->suspected || !stuck_sayable(&c->stuck[i]) ||
+		    !model_waiter_new(orphan, &waiter))
 			continue;
 		orphan_raise(orphan);
 		lock = orphan->lock;
@@ -638,7 +642,8 @@ static void orphaned_say(struct orphan_case *c, bool suspected)
 	alert.n_locks = n;
 	alert.waiters = waiters;
 	alert.n_waiters = waiters_fill(c, waiters, told);
-	alert.severity = detect_severity(locks, n, waiters, alert.n_waiters);
+	alert.severity = suspected ? SEVERITY_WARNING
+				   : detect_severity(locks, n, waiters, alert.n_waiters);
 	alert.missing = c->missing;
 	alert.census = c->by_census ? &c->census : NULL;
 	shown = stream_wants(&agent->stream, &alert);
@@ -931,6 +936,21 @@ static void claim_add(struct cases *cases, const struct ev_exit *ev, const struc
 	cases->n_claims++;
 }
 
+/*
+ * What is inferred needs all wakes to have been seen, and a thread that was not cut off in its wait: what
+ * left that in any other way may never have had the lock.
+ */
+static bool held_is_sayable(struct cases *cases, const struct ev_held *held,
+			    const struct exit_info *exit)
+{
+	uint64_t losses[LOSSES], recursion;
+
+	if (held->from != HELD_INFERRED)
+		return true;
+	hooks_losses(cases->agent->hooks, losses, &recursion);
+	return exit->reason == EXIT_RETURN && !recursion;
+}
+
 void cases_exit(struct cases *cases, const struct ev_exit *ev)
 {
 	bool dying = ev->flags & (EXIT_IN_GROUP | EXIT_IN_EXEC);
@@ -955,7 +975,7 @@ void cases_exit(struct cases *cases, const struct ev_exit *ev)
 			continue;
 		if (dying)
 			claim_add(cases, ev, &held->ev, &exit);
-		else if (c)
+		else if (c && held_is_sayable(cases, &held->ev, &exit))
 			case_add(c, &held->ev);
 		held_free(cases, held);
 	}

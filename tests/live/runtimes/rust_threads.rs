@@ -2,16 +2,20 @@
 //! Threads of Rust and the locks of its standard library, step by step as the test says.
 //!
 //!     rust_threads steps mutex | read | write
+//!     rust_threads reuse
 //!     rust_threads churn THREADS ROUNDS
 //!
 //! steps: main hands out the steps that come as lines on stdin, and says what came of each:
 //!   take, drop      main takes the lock, and releases it: whoever waits for it has it then
 //!   owner           a thread that takes the lock
 //!   waiter, late    a thread that takes the lock and releases it
+//!   keeper          a thread that takes the lock, says that it has it, and keeps it
 //!   leak            the owner forgets its guard and returns: the lock stays locked
 //!   release, panic  the owner unlocks and returns; it panics with the lock in its hands
+//! reuse: a thread sleeps on a condition whose counter stands at 2; when it ends, that word is a mutex, locked
+//! by another thread and waited for.
 //! churn: locks, conditions, scoped threads and park, all used as they should be.
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, AtomicU8, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicU8, Ordering::SeqCst};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 use std::{env, fs, io, process, thread};
@@ -146,6 +150,16 @@ fn steps(kind: &str) {
                 actor_say("owner", &started.0);
                 owner = Some(started);
             }
+            "keeper" => {
+                let started = actor_start("keeper", kind, true);
+                actor_say("keeper", &started.0);
+                let keeper = started.0.clone();
+                thread::spawn(move || {
+                    until("the keeper to have it", || keeper.has.load(SeqCst));
+                    actor_say("has", &keeper);
+                });
+                others.push(started);
+            }
             "waiter" | "late" => {
                 let started = actor_start(&line, kind, false);
                 actor_say(&line, &started.0);
@@ -161,6 +175,73 @@ fn steps(kind: &str) {
             _ => panic!("no step: {line}"),
         }
     }
+}
+
+/// A futex word as a condition and as a mutex of the standard library has it, without their other parts.
+/// Only so can one be where the other was.
+mod word {
+    use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+    extern "C" {
+        fn syscall(number: i64, ...) -> i64;
+    }
+    const FUTEX: i64 = 202;
+    const WAIT_BITSET_PRIVATE: i32 = 137;
+    const WAKE_PRIVATE: i32 = 129;
+
+    pub fn sleep(word: &AtomicU32, value: u32) {
+        let at = word as *const AtomicU32;
+        let forever = std::ptr::null::<u8>();
+        unsafe { syscall(FUTEX, at, WAIT_BITSET_PRIVATE, value, forever, forever, !0u32) };
+    }
+
+    pub fn wake(word: &AtomicU32) {
+        unsafe { syscall(FUTEX, word as *const AtomicU32, WAKE_PRIVATE, 1) };
+    }
+
+    pub fn lock(word: &AtomicU32) {
+        if word.compare_exchange(0, 1, SeqCst, SeqCst).is_err() {
+            while word.swap(2, SeqCst) != 0 {
+                sleep(word, 2);
+            }
+        }
+    }
+}
+
+fn reuse() {
+    static WORD: AtomicU32 = AtomicU32::new(2);
+    static TID: AtomicI32 = AtomicI32::new(0);
+    static MAY_END: AtomicBool = AtomicBool::new(false);
+    let sleeps = |tid: i32| {
+        let text = fs::read_to_string(format!("/proc/self/task/{tid}/syscall"));
+        let on = format!("202 {:p} ", &WORD);
+        text.is_ok_and(|text| text.starts_with(&on))
+    };
+
+    let thread = thread::spawn(|| {
+        TID.store(tid(), SeqCst);
+        word::sleep(&WORD, 2); // once: a condition is not asked again
+        until("the end", || MAY_END.load(SeqCst));
+    });
+    until("it to sleep", || sleeps(TID.load(SeqCst)));
+    WORD.store(3, SeqCst); // the condition is notified
+    word::wake(&WORD);
+    let first = TID.swap(0, SeqCst);
+    until("it to go on", || !sleeps(first));
+    WORD.store(0, SeqCst); // and is a mutex now
+    word::lock(&WORD);
+    thread::spawn(|| {
+        TID.store(tid(), SeqCst);
+        word::lock(&WORD);
+    });
+    until("one to wait", || sleeps(TID.load(SeqCst)));
+    assert_eq!(WORD.load(SeqCst), 2);
+    MAY_END.store(true, SeqCst);
+    thread.join().unwrap();
+    say("reuse", first, "");
+    let mut line = String::new();
+    io::stdin().read_line(&mut line).unwrap();
+    process::exit(0);
 }
 
 /// How often the calling thread had to wait, for whatever it was.
@@ -242,7 +323,8 @@ fn main() {
     let args: Vec<String> = env::args().collect();
     match args[1].as_str() {
         "steps" => steps(&args[2]),
+        "reuse" => reuse(),
         "churn" => churn(args[2].parse().unwrap(), args[3].parse().unwrap()),
-        other => panic!("usage: rust_threads steps LOCK | churn THREADS ROUNDS, not {other}"),
+        other => panic!("usage: rust_threads steps LOCK | reuse | churn THREADS ROUNDS, not {other}"),
     }
 }
