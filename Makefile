@@ -31,6 +31,10 @@ LIVE_MUSL := $(wildcard tests/live/musl_*.c)
 LIVE_CC   := $(wildcard tests/live/*.cc)
 LIVE      := $(patsubst tests/live/%.c,$(BUILD)/live/%,$(LIVE_C) $(LIVE_MUSL)) \
 	     $(patsubst tests/live/%.cc,$(BUILD)/live/%,$(LIVE_CC))
+# Threads of other runtimes: built where their compilers are; the tests say what was not built.
+LIVE_RUST := $(if $(shell command -v rustc),$(BUILD)/live/rust_threads)
+LIVE_GO   := $(if $(shell command -v go),$(BUILD)/live/go_threads $(BUILD)/live/cgo_threads)
+LIVE      += $(LIVE_RUST) $(LIVE_GO)
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 
 .DELETE_ON_ERROR:
@@ -142,7 +146,13 @@ $(BUILD)/live/%: tests/live/%.c | $(BUILD)/live
 	$(call Q,CC    )$(CC) $(WORKLOAD) -std=gnu11 -pthread $< -o $@
 
 $(BUILD)/live/%: tests/live/%.cc | $(BUILD)/live
-	$(call Q,CXX   )$(CXX) $(WORKLOAD) -std=c++17 -pthread $< -o $@
+	$(call Q,CXX   )$(CXX) $(WORKLOAD) -std=c++20 -pthread $< -o $@
+
+$(BUILD)/live/%: tests/live/runtimes/%.rs | $(BUILD)/live
+	$(call Q,RUST  )rustc --edition 2021 -O -D warnings $< -o $@
+
+$(BUILD)/live/%: tests/live/runtimes/%.go | $(BUILD)/live
+	$(call Q,GO    )GO111MODULE=off go build -o $@ $<
 
 $(BUILD)/live/lock_places: $(BUILD)/live/lock_data.so
 

@@ -64,6 +64,7 @@ enum held_from {
 	HELD_CANDIDATE,	  /* the thread waited for it, or others do; the word names the thread */
 	HELD_OWNER_DIED,  /* a candidate on which libc's own mark has replaced the thread's TID */
 	HELD_UNREAD,	  /* a candidate whose memory could not be read here: the agent reads it */
+	HELD_INFERRED, /* the thread got it after a wait and has not unlocked it; no word names it */
 };
 
 /* Where in a shared object a lock word lies. */
@@ -183,6 +184,8 @@ struct ev_exec {
 struct ev_process_exit {
 	struct ev_head head;
 	struct proc_key proc;
+	__u32 signal; /* that ended it; 0: none */
+	__u32 pad;
 };
 
 /* dead_threads: owner_key → dead_row */
@@ -286,7 +289,7 @@ EV_SIZE(ev_wait_dead, 160);
 EV_SIZE(ev_signal, 200);
 EV_SIZE(ev_send_failed, 120);
 EV_SIZE(ev_exec, 40);
-EV_SIZE(ev_process_exit, 32);
+EV_SIZE(ev_process_exit, 40);
 EV_SIZE(task_row, 184);
 #undef EV_SIZE
 #endif

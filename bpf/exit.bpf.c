@@ -13,6 +13,7 @@
 #include "maps.bpf.h"
 #include "shared.bpf.h"
 #include "task.bpf.h"
+#include "tristate.bpf.h"
 #include "words.bpf.h"
 
 #define SIGNAL_MASK 0x7f
@@ -133,6 +134,20 @@ static __always_inline void candidates_check(struct thread_end *end, struct task
 		walk.last = wait->lock;
 	if (row || walk.last)
 		bpf_loop(CANDIDATE_SLOTS + 1, candidate_step, &walk, 0);
+}
+
+/* What is in the word now is for the agent to read: it says nothing of who wrote it. */
+static __always_inline void tristate_check(struct thread_end *end, struct task_struct *task)
+{
+	struct wait_row *wait = bpf_task_storage_get(&waits, task, 0, 0);
+	struct shared_place nowhere = {};
+	struct lock_state lock = {};
+
+	if (!wait || !tristate_left(&end->key.proc, wait))
+		return;
+	lock.address = wait->tristate;
+	lock.layout = LAYOUT_TRISTATE;
+	held_say(end, lock.address, &lock, &nowhere, HELD_INFERRED);
 }
 
 struct shared_walk {
@@ -386,6 +401,8 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 		robust_list_check(&end, robust);
 	}
 	candidates_check(&end, task);
+	if (readable && !(end.flags & EXIT_DYING))
+		tristate_check(&end, task);
 	if (readable)
 		shared_check(&end, task);
 	if (!(end.flags & EXIT_DYING) || end.any_held)

@@ -15,6 +15,7 @@
 #include "maps.bpf.h"
 #include "shared.bpf.h"
 #include "task.bpf.h"
+#include "tristate.bpf.h"
 #include "words.bpf.h"
 
 struct futex_wait {
@@ -224,12 +225,18 @@ int futex_tracepoint(struct trace_event_raw_sys_enter *ctx)
 	struct task_struct *task;
 	struct syscall call;
 
-	if (!futex_op_waits(ctx->args[1])) /* most calls are wakes */
+	if (!futex_op_waits(ctx->args[1])) { /* most calls are wakes */
+		if (tristates_used)
+			tristate_wake(bpf_get_current_task_btf(), ctx->args[0]);
 		return 0;
+	}
 	task = bpf_get_current_task_btf();
 	syscall_of(&call, task);
-	if (call.nr == NR_FUTEX && futex_wait_of(&call, task))
-		futex_wait_begin(task, &call);
+	if (call.nr != NR_FUTEX || !futex_wait_of(&call, task))
+		return 0;
+	if (tristate_call(call.arg[1], call.arg[2], call.arg[3]))
+		tristate_wait(task, call.arg[0]);
+	futex_wait_begin(task, &call);
 	return 0;
 }
 

@@ -72,6 +72,7 @@ enum lock_layout {
 	LAYOUT_GLIBC_RWLOCK_12, /* futex word: __writers_futex */
 	LAYOUT_MUSL_MUTEX,
 	LAYOUT_GLIBC_STDIO,
+	LAYOUT_TRISTATE, /* Rust's mutex: 0 free, 1 locked, 2 waited for; names nobody */
 	LAYOUT_PI_FUTEX, /* FUTEX_LOCK_PI on a word with nothing known around it: the kernel's ABI */
 	LAYOUTS,
 };
@@ -285,6 +286,11 @@ static inline bool lock_owner(__u32 layout, __u64 address, const struct lock_wor
 		s->held = lock_tid_plausible(w->at[0] & FUTEX_WORD_TID);
 		s->owner = s->held ? w->at[0] & FUTEX_WORD_TID : 0;
 		return true;
+	}
+	if (layout == LAYOUT_TRISTATE) {
+		/* Only where somebody waited is it told who has it, and then the word is 2. */
+		s->held = w->have_at && w->at[0] == 2;
+		return w->have_at && w->at[0] <= 2;
 	}
 	if (w->have_at != LOCK_WORDS_FROM)
 		return false;

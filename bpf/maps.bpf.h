@@ -40,6 +40,8 @@ struct wait_row {
 	__u32 said_owner;
 	__u32 shared_pending; /* a shared lock whose mapping could not be looked up at once */
 	__u32 pad;
+	__u64 tristate; /* the last such word it slept on and has woken nobody on since: tristate.bpf.h */
+	__u64 tristate_ns;
 };
 
 struct {

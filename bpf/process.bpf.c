@@ -52,6 +52,8 @@ int BPF_PROG(process_exit, struct task_struct *task)
 	if (!event_reserve(ev, EV_PROCESS_EXIT))
 		return 0;
 	proc_key_of(&ev->proc, task);
+	ev->signal = task->signal->group_exit_code & 0x7f;
+	ev->pad = 0;
 	event_submit(ev);
 	return 0;
 }

@@ -310,7 +310,7 @@ REQUIRED = {
     "lock-orphaned": ["orphan_id", "process", "exit", "locks", "waiters"],
     "orphan-wait": ["orphan_id", "process", "thread", "lock", "owner", "wait"],
     "orphan-cleared": ["orphan_id", "lock", "how"],
-    "lock-suspected": ["orphan_id", "process", "exit", "locks", "waiters", "census", "evidence"],
+    "lock-suspected": ["orphan_id", "process", "exit", "locks", "waiters", "evidence"],
     "thread-signal": ["signal", "process", "thread"],
     "tid-kill": ["signal", "process", "thread"],
     "noise": ["signal", "count", "interval_s"],

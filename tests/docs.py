@@ -107,6 +107,17 @@ def test_readme_names_every_package():
                 yield f"README: package {name} ({group}) is not named"
 
 
+def test_runtimes_names_tests_that_are_there():
+    text = (ROOT / "docs/runtimes.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)::(test_\w+)`", text))
+    if len(named) < 10:
+        yield f"docs/runtimes.md: only {len(named)} tests are named"
+    for module, name in sorted(named):
+        path = ROOT / f"tests/live/{module}.py"
+        if not path.exists() or f"def {name}(" not in path.read_text(encoding="utf-8"):
+            yield f"docs/runtimes.md: there is no {module}::{name}"
+
+
 def main():
     tests = [test for name, test in globals().items() if name.startswith("test_")]
     print(f"1..{len(tests)}")

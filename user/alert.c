@@ -38,7 +38,7 @@ static const char *const exit_reason_names[EXIT_REASONS] = {
 static const char *const lock_proof_names[PROOF_KINDS] = {
 	[PROOF_WAITER] = "waiter",	   [PROOF_ROBUST_LIST] = "robust-list",
 	[PROOF_OWNER_WORD] = "owner-word", [PROOF_OWNER_DIED] = "owner-died",
-	[PROOF_SHAPE] = "shape",
+	[PROOF_SHAPE] = "shape",	   [PROOF_INFERRED] = "inferred",
 };
 
 static const char *const lock_type_names[LOCK_TYPES] = {
@@ -90,8 +90,8 @@ static const char *const cleared_how_names[CLEARED_HOWS] = {
 };
 
 static const char *const evidence_names[EVIDENCE_BITS] = {
-	"valid-fields", "rich-layout", "data-section", "lock-symbol",
-	"waited-for",	"large-tid",   "alone",
+	"valid-fields", "rich-layout", "data-section", "lock-symbol", "waited-for",
+	"large-tid",	"alone",       "got-it",       "no-wake",
 };
 
 #define ARRAY_SIZE(array)     (sizeof(array) / sizeof((array)[0]))

@@ -90,11 +90,13 @@ enum lock_proof {
 	PROOF_OWNER_WORD,
 	PROOF_OWNER_DIED,
 	PROOF_SHAPE,
+	PROOF_INFERRED,
 	PROOF_KINDS,
 };
 
 /*
- * What speaks for a lock that is known by its shape alone. Bits; the names are docs/alerts.md's.
+ * What speaks for a lock that is known by its shape alone, or by inference. Bits; the names are
+ * docs/alerts.md's.
  */
 enum evidence {
 	EVIDENCE_FIELDS = 1,	  /* all fields around have values that a held lock has */
@@ -104,8 +106,10 @@ enum evidence {
 	EVIDENCE_WAITED_FOR = 16, /* a thread waited for a lock there, some time */
 	EVIDENCE_TID = 32,	  /* the number of its owner is a large one */
 	EVIDENCE_ALONE = 64, /* no word of the process looks like a lock of a thread it never had */
+	EVIDENCE_GOT = 128,  /* the dead thread slept on it until it was unlocked, and went on */
+	EVIDENCE_NO_WAKE = 256, /* and never made the call that its own unlock would have made */
 };
-#define EVIDENCE_BITS 7
+#define EVIDENCE_BITS 9
 
 enum lock_type {
 	LOCK_MUTEX,
@@ -132,7 +136,7 @@ struct lock_info {
 	enum lock_kind kind;
 	enum lock_libc libc;
 	enum lock_proof proof;
-	uint32_t evidence; /* enum evidence, with PROOF_SHAPE; 0: none */
+	uint32_t evidence; /* enum evidence, with PROOF_SHAPE and PROOF_INFERRED; 0: none */
 	bool shared;	   /* lies in a shared mapping */
 	bool robust;
 	uint32_t recursion; /* times held; 0: unknown or the type does not count */

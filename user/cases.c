@@ -19,6 +19,12 @@
 #define HELD_NS 10000000000ull
 /* Shared locks of a process that ended count only if somebody outlives it by this. */
 #define OUTLIVE_NS 1000000000ull
+/*
+ * A private lock on which nobody is stuck is told this late, and not at all if its process has ended by
+ * itself by then: some end so. A JVM's VM thread, for one, ends with the lock of all threads in its hands,
+ * just before the process does.
+ */
+#define QUIET_NS 200000000ull
 /* A claim without a taker is forgotten after this. */
 #define CLAIM_NS 10000000000ull
 #define CLAIMS	 16384 /* at a time: some 30 MB */
@@ -68,6 +74,8 @@ struct orphan_case {
 	uint64_t owner_address; /* of the one shared lock in the dead process; 0: as read */
 	bool shown;		/* the filters let its lock-orphaned through */
 	bool parked;		/* the waiter is given: it does not wait on the lock's own word */
+	bool over, killed;	/* its process has ended: by itself, by a signal */
+	uint64_t due_ns;	/* all is known and nobody is stuck: QUIET_NS; 0: not so */
 	const char *missing;
 	bool java; /* the process is a JVM */
 	bool by_census;
@@ -185,11 +193,11 @@ static struct orphan_case *case_new(struct cases *cases, const struct proc_key *
 static void case_add(struct orphan_case *c, const struct ev_held *held)
 {
 	static const enum lock_proof proofs[] = {
-		[HELD_ROBUST_LIST] = PROOF_ROBUST_LIST,
-		[HELD_CANDIDATE] = PROOF_OWNER_WORD,
-		[HELD_OWNER_DIED] = PROOF_OWNER_DIED,
-		[HELD_UNREAD] = PROOF_OWNER_WORD,
+		[HELD_ROBUST_LIST] = PROOF_ROBUST_LIST, [HELD_CANDIDATE] = PROOF_OWNER_WORD,
+		[HELD_OWNER_DIED] = PROOF_OWNER_DIED,	[HELD_UNREAD] = PROOF_OWNER_WORD,
+		[HELD_INFERRED] = PROOF_INFERRED,
 	};
+	bool inferred = held->from == HELD_INFERRED;
 	struct found *found = &c->found[c->n_found];
 	size_t i;
 
@@ -201,8 +209,9 @@ static void case_add(struct orphan_case *c, const struct ev_held *held)
 		.word = held->word,
 		.state = held->lock,
 		.proof = proofs[held->from],
-		.certain = held->from != HELD_UNREAD,
-		.unread = held->from == HELD_UNREAD,
+		.certain = held->from != HELD_UNREAD && !inferred,
+		.unread = held->from == HELD_UNREAD || inferred,
+		.suspected = inferred,
 		.place = { .proc = held->proc, .address = held->lock.address },
 	};
 	c->n_found++;
@@ -250,7 +259,7 @@ static void found_read(struct orphan_case *c, struct found *found, const struct 
 			found_vanish(c, found);
 		return;
 	}
-	if (found->unread && !now.owner && found->proof != PROOF_SHAPE)
+	if (found->unread && !now.owner && found->proof == PROOF_OWNER_WORD)
 		found->proof = PROOF_OWNER_DIED; /* libc's mark, not the thread's number */
 	found->state = now;
 	found->unread = false;
@@ -292,7 +301,9 @@ static void case_looked(void *context, const struct look *look, const struct loo
 		else if (answer->error == -ESRCH && found->unread)
 			found_vanish(c, found); /* with its process */
 		detect_lock(&found->info, &found->state, found->proof, libc);
-		if (!found->info.owner_tid)
+		if (found->proof == PROOF_INFERRED)
+			found->info.evidence = EVIDENCE_GOT | EVIDENCE_NO_WAKE;
+		else if (!found->info.owner_tid)
 			found->info.owner_tid = c->owner_ns_tid;
 		if (!answer->error && i < answer->n)
 			found_map(found, &answer->at[i].mapping);
@@ -506,7 +517,8 @@ static void waits_say(struct orphan_case *c)
 		struct lock_info lock;
 		struct alert alert = { .kind = ALERT_ORPHAN_WAIT, .n_locks = 1, .locks = &lock };
 
-		if (!orphan || !stuck_sayable(&c->stuck[i]) || !model_waiter_new(orphan, &waiter))
+		if (!orphan || orphan->suspected || !stuck_sayable(&c->stuck[i]) ||
+		    !model_waiter_new(orphan, &waiter))
 			continue;
 		orphan_raise(orphan);
 		lock = orphan->lock;
@@ -634,7 +646,8 @@ static void orphaned_say(struct orphan_case *c, bool suspected)
 	alert.n_locks = n;
 	alert.waiters = waiters;
 	alert.n_waiters = waiters_fill(c, waiters, told);
-	alert.severity = detect_severity(locks, n, waiters, alert.n_waiters);
+	alert.severity = suspected ? SEVERITY_WARNING
+				   : detect_severity(locks, n, waiters, alert.n_waiters);
 	alert.missing = c->missing;
 	alert.census = c->by_census ? &c->census : NULL;
 	shown = stream_wants(&agent->stream, &alert);
@@ -724,6 +737,39 @@ static void case_drop_unread(struct orphan_case *c)
 		c->found[i].dropped |= c->found[i].unread;
 }
 
+/* Who is stuck? Where nobody is, it has time. */
+static void case_stuck(struct orphan_case *c)
+{
+	struct agent *agent = c->cases->agent;
+	bool rested = c->due_ns;
+
+	c->due_ns = 0;
+	if (!c->parked)
+		hooks_snapshot(agent->hooks, c->proc.tgid, stuck_row, c);
+	if (case_is_shared(c)) {
+		hooks_snapshot(agent->hooks, 0, neighbour_row, c);
+	} else if (c->over) {
+		case_free(c); /* and its private locks with it */
+		return;
+	} else if (!c->n_stuck && !c->by_census && !rested && !c->killed) {
+		c->due_ns = host_now() + QUIET_NS;
+		return;
+	}
+	neighbour_ask(c);
+}
+
+/* More is known of that process's locks: what was known before is told first, with its own proof. */
+static void cases_rouse(struct cases *cases, const struct proc_key *proc)
+{
+	struct orphan_case *c, *next;
+
+	DL_FOREACH_SAFE(cases->open, c, next)
+	{
+		if (c->due_ns && proc_equal(&c->proc, proc))
+			case_stuck(c);
+	}
+}
+
 /* The next part of the locks, or on to who is stuck. */
 static void case_look(struct orphan_case *c)
 {
@@ -750,11 +796,7 @@ static void case_look(struct orphan_case *c)
 		return;
 	}
 	case_drop_unread(c);
-	if (!c->parked)
-		hooks_snapshot(agent->hooks, c->proc.tgid, stuck_row, c);
-	if (case_is_shared(c))
-		hooks_snapshot(agent->hooks, 0, neighbour_row, c);
-	neighbour_ask(c);
+	case_stuck(c);
 }
 
 /* ---- how cases begin ---- */
@@ -898,6 +940,21 @@ static void claim_add(struct cases *cases, const struct ev_exit *ev, const struc
 	cases->n_claims++;
 }
 
+/*
+ * What is inferred needs all wakes to have been seen, and a thread that was not cut off in its wait: what
+ * left that in any other way may never have had the lock.
+ */
+static bool held_is_sayable(struct cases *cases, const struct ev_held *held,
+			    const struct exit_info *exit)
+{
+	uint64_t losses[LOSSES], recursion;
+
+	if (held->from != HELD_INFERRED)
+		return true;
+	hooks_losses(cases->agent->hooks, losses, &recursion);
+	return exit->reason == EXIT_RETURN && !recursion;
+}
+
 void cases_exit(struct cases *cases, const struct ev_exit *ev)
 {
 	bool dying = ev->flags & (EXIT_IN_GROUP | EXIT_IN_EXEC);
@@ -922,7 +979,7 @@ void cases_exit(struct cases *cases, const struct ev_exit *ev)
 			continue;
 		if (dying)
 			claim_add(cases, ev, &held->ev, &exit);
-		else if (c)
+		else if (c && held_is_sayable(cases, &held->ev, &exit))
 			case_add(c, &held->ev);
 		held_free(cases, held);
 	}
@@ -958,8 +1015,10 @@ static void owner_fill(struct orphan_case *c, const struct ev_task *waiter)
 
 static void wait_begin(struct cases *cases, const struct ev_wait_dead *ev)
 {
-	struct orphan_case *c = case_new(cases, &ev->task.proc, 1);
+	struct orphan_case *c;
 
+	cases_rouse(cases, &ev->task.proc);
+	c = case_new(cases, &ev->task.proc, 1);
 	if (!c)
 		return;
 	c->time_ns = ev->head.time_ns;
@@ -1022,9 +1081,11 @@ static void claim_free(struct cases *cases, struct claim *claim)
 
 void cases_stuck(struct cases *cases, const struct stuck *stuck)
 {
-	struct orphan_case *c = case_new(cases, &stuck->row->task.proc, 1);
 	struct claim *claim = NULL;
+	struct orphan_case *c;
 
+	cases_rouse(cases, &stuck->row->task.proc);
+	c = case_new(cases, &stuck->row->task.proc, 1);
 	if (!c)
 		return;
 	if (stuck->shared.inode)
@@ -1076,9 +1137,11 @@ static struct found found_of_census(const struct census_finds *finds,
 
 void cases_census(struct cases *cases, const struct census_finds *finds)
 {
-	struct orphan_case *c = case_new(cases, &finds->task->proc, finds->n);
+	struct orphan_case *c;
 	size_t i;
 
+	cases_rouse(cases, &finds->task->proc);
+	c = case_new(cases, &finds->task->proc, finds->n);
 	if (!c)
 		return;
 	detect_process(&c->process, finds->task, cases->agent->tick_ns);
@@ -1125,11 +1188,21 @@ static void dead_removed(void *context, const struct owner_key *key)
 }
 
 void cases_process_over(struct cases *cases, const struct proc_key *proc, enum cleared_how how,
-			uint64_t time_ns)
+			bool killed, uint64_t time_ns)
 {
 	struct agent *agent = cases->agent;
 	struct orphan *orphan, *next;
+	struct orphan_case *c, *next_case;
 
+	DL_FOREACH_SAFE(cases->open, c, next_case)
+	{
+		if (!proc_equal(&c->proc, proc))
+			continue;
+		c->killed = killed;
+		c->over = !killed;
+		if (c->due_ns)
+			case_stuck(c);
+	}
 	HASH_ITER (hh, agent->model.orphans, orphan, next) {
 		/* Others may map a shared one: orphan_rehome() looks for them. */
 		if (proc_equal(&orphan->via, proc) && !orphan->key.place.shared.inode)
@@ -1343,12 +1416,21 @@ void cases_tick(struct cases *cases)
 
 uint64_t cases_due(const struct cases *cases)
 {
-	return cases->overtaken ? cases->overtaken->due_ns : 0;
+	uint64_t due = cases->overtaken ? cases->overtaken->due_ns : 0;
+	const struct orphan_case *c;
+
+	DL_FOREACH(cases->open, c)
+	{
+		if (c->due_ns && (!due || c->due_ns < due))
+			due = c->due_ns;
+	}
+	return due;
 }
 
 void cases_run_due(struct cases *cases, bool all)
 {
 	struct overtaken *overtaken, *next;
+	struct orphan_case *c, *next_case;
 	uint64_t now = host_now();
 
 	DL_FOREACH_SAFE(cases->overtaken, overtaken, next)
@@ -1358,6 +1440,11 @@ void cases_run_due(struct cases *cases, bool all)
 		DL_DELETE(cases->overtaken, overtaken);
 		wait_begin(cases, &overtaken->ev);
 		free(overtaken);
+	}
+	DL_FOREACH_SAFE(cases->open, c, next_case)
+	{
+		if (c->due_ns && (all || c->due_ns <= now))
+			case_stuck(c);
 	}
 }
 

@@ -55,9 +55,12 @@ void cases_census(struct cases *cases, const struct census_finds *finds);
  */
 void cases_records_lost(struct cases *cases);
 
-/* A process image is over: its open orphans are cleared, its dead are forgotten. */
+/*
+ * A process image is over: its open orphans are cleared, its dead are forgotten. killed: by a signal, for
+ * which an orphan that was not told yet may be the reason.
+ */
 void cases_process_over(struct cases *cases, const struct proc_key *proc, enum cleared_how how,
-			uint64_t time_ns);
+			bool killed, uint64_t time_ns);
 
 /*
  * Once per sweep: reads open orphans again, and looks after shared locks of processes that ended a

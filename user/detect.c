@@ -156,7 +156,9 @@ void detect_lock(struct lock_info *out, const struct lock_state *state, enum loc
 		 enum lock_libc libc)
 {
 	bool layout_is_musl = state->layout == LAYOUT_MUSL_MUTEX;
-	bool layout_is_glibc = state->layout != LAYOUT_PI_FUTEX && !layout_is_musl;
+	bool layout_is_rust = state->layout == LAYOUT_TRISTATE;
+	bool layout_is_glibc = state->layout != LAYOUT_PI_FUTEX && !layout_is_musl &&
+			       !layout_is_rust;
 
 	*out = (struct lock_info){
 		.address = state->address,
@@ -164,6 +166,7 @@ void detect_lock(struct lock_info *out, const struct lock_state *state, enum loc
 		.kind = lock_kind_of(state),
 		.libc = layout_is_musl	  ? LIBC_MUSL
 			: layout_is_glibc ? LIBC_GLIBC
+			: layout_is_rust  ? LIBC_UNKNOWN
 					  : libc,
 		.proof = proof,
 		.robust = state->robust,
@@ -205,7 +208,7 @@ bool detect_left_by(const struct lock_state *state, uint32_t owner)
 	if (!state->held)
 		return false;
 	if (!state->owner)
-		return state->owner_died;
+		return state->owner_died || state->layout == LAYOUT_TRISTATE;
 	return state->owner == owner;
 }
 

@@ -264,7 +264,13 @@ static void details_lock_suspected(FILE *out, const struct alert *alert, const s
 						 evidence & ((1u << bit) - 1) ? "," : "",
 						 evidence_name(bit));
 	}
-	detail(out, "by its looks alone: memory that has the shape of a held lock of that thread");
+	if (alert->n_locks && alert->locks[0].proof == PROOF_INFERRED)
+		detail(out,
+		       "by inference, for the lock names nobody: that thread got it after a wait, "
+		       "and made no call to unlock it");
+	else
+		detail(out,
+		       "by its looks alone: memory that has the shape of a held lock of that thread");
 	detail(out, "%s", line);
 	details_lock_orphaned(out, alert, run);
 }

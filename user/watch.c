@@ -79,11 +79,11 @@ static void watched_check(struct watch *w)
 }
 
 static void process_over(struct watch *w, const struct proc_key *proc, enum cleared_how how,
-			 uint64_t time_ns)
+			 bool killed, uint64_t time_ns)
 {
 	size_t i;
 
-	cases_process_over(w->agent.cases, proc, how, time_ns);
+	cases_process_over(w->agent.cases, proc, how, killed, time_ns);
 	censuses_process_over(w->agent.censuses, proc);
 	if (how != CLEARED_PROCESS_EXIT)
 		return;
@@ -98,7 +98,12 @@ static void event_exec(struct watch *w, const struct ev_exec *ev)
 	struct proc_key old = ev->proc;
 
 	old.exec_id = ev->old_exec_id;
-	process_over(w, &old, CLEARED_EXEC, ev->head.time_ns);
+	process_over(w, &old, CLEARED_EXEC, false, ev->head.time_ns);
+}
+
+static void event_process_exit(struct watch *w, const struct ev_process_exit *ev)
+{
+	process_over(w, &ev->proc, CLEARED_PROCESS_EXIT, ev->signal, ev->head.time_ns);
 }
 
 /* Every record is as long as its type says: the kernel side writes them whole. */
@@ -141,8 +146,7 @@ static void event_take(void *context, const struct ev_head *head, size_t size)
 		break;
 	case EV_PROCESS_EXIT:
 		if (size >= sizeof(struct ev_process_exit))
-			process_over(w, &((const struct ev_process_exit *)ev)->proc,
-				     CLEARED_PROCESS_EXIT, head->time_ns);
+			event_process_exit(w, ev);
 		break;
 	}
 }

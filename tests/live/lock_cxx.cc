@@ -24,11 +24,13 @@ template <class Mutex> int cxx_release(void *lock)
 
 #define CXX_LOCK(name, Mutex) \
 	{ name, cxx_init<Mutex>, cxx_acquire<Mutex>, cxx_release<Mutex>, 0, 0, 0 },
-#define MORE_LOCK_KINDS                                       \
-	CXX_LOCK("std-mutex", std::mutex)                     \
-	CXX_LOCK("std-recursive-mutex", std::recursive_mutex) \
-	CXX_LOCK("std-timed-mutex", std::timed_mutex)         \
-	CXX_LOCK("std-shared-mutex", std::shared_mutex)
+#define MORE_LOCK_KINDS                                                   \
+	CXX_LOCK("std-mutex", std::mutex)                                 \
+	CXX_LOCK("std-recursive-mutex", std::recursive_mutex)             \
+	CXX_LOCK("std-timed-mutex", std::timed_mutex)                     \
+	CXX_LOCK("std-shared-mutex", std::shared_mutex)                   \
+	CXX_LOCK("std-recursive-timed-mutex", std::recursive_timed_mutex) \
+	CXX_LOCK("std-shared-timed-mutex", std::shared_timed_mutex)
 
 #include "lock_steps.c"
 

@@ -62,6 +62,12 @@ KINDS = {
     "std::shared_mutex": (
         "lock_cxx", "std-shared-mutex", 1, {"type": "rwlock", "kind": ABSENT}, BITSET
     ),
+    "std::recursive_timed_mutex": (
+        "lock_cxx", "std-recursive-timed-mutex", 2, {"kind": "recursive", "recursion": 2}, {}
+    ),
+    "std::shared_timed_mutex": (
+        "lock_cxx", "std-shared-timed-mutex", 1, {"type": "rwlock", "kind": ABSENT}, BITSET
+    ),
     # The kernel's own thread end leaves the TID in musl's locks.
     "musl recursive": (
         "musl_steps", "recursive", 3, {"kind": "recursive", "recursion": 3, "libc": "musl"}, {}
@@ -979,6 +985,32 @@ def test_handed_over_and_nobody_waits(agent, start_steps):
             stuck(b, held, owner, reason),
         ],
     )
+
+
+@pytest.mark.parametrize("end", ["end", "SIGKILL"])
+def test_process_ends_just_after_its_thread(agent, start_steps, end):
+    """Nobody is stuck, and the process is over before that is said: nothing, where it ended by itself.
+    Where a signal ended it, the orphan may be the reason. The agent sees both ends at once."""
+    w = start_steps("normal")
+    w.do("first lock A")
+    owner = w.blocks("owner lock A")
+    w.do("first unlock A")
+    w.then("owner lock A")
+    with held_back_process(agent.process.pid):
+        w.dies("owner return")
+        if end == "SIGKILL":
+            os.kill(w.pid, signal.SIGKILL)
+        else:
+            w.go(end)
+        w.wait()
+    agent.wait_sweeps(2)
+    expected = [
+        orphaned(owner, [lock(owner)], agent.reason("return"), [], severity="warning"),
+        cleared({"address": address(owner["lock"])}, "process-exit"),
+    ]
+    if end == "end" or agent.rung("exit") == "late":  # whose finding is read when the memory is gone
+        expected = []
+    expect_orphans(agent, w, expected)
 
 
 def unseen(owner):

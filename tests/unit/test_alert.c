@@ -983,6 +983,33 @@ static void test_suspected(void **state)
 	json_decref(json);
 }
 
+static void test_inferred(void **state)
+{
+	struct alert alert = sample_suspected();
+	struct lock_info lock = alert.locks[0];
+	json_t *json;
+
+	(void)state;
+	lock.type = LOCK_FUTEX;
+	lock.kind = LOCK_KIND_NONE;
+	lock.libc = LIBC_UNKNOWN;
+	lock.owner_tid = 0;
+	lock.proof = PROOF_INFERRED;
+	lock.evidence = EVIDENCE_GOT | EVIDENCE_NO_WAKE;
+	alert.locks = &lock;
+	alert.census = NULL;
+	json = json_of(alert);
+	assert_detail(
+		alert,
+		"by inference, for the lock names nobody: that thread got it after a wait, and");
+	assert_detail(alert, "evidence: got-it, no-wake");
+	assert_own_members(json, "orphan_id process thread exit locks waiters evidence");
+	assert_int_equal(json_array_size(member(json, "evidence")), 2);
+	assert_json_string(json, "locks.0.proof", "inferred");
+	assert_json_string(json, "locks.0.type", "futex");
+	json_decref(json);
+}
+
 /* --- JSON: each kind --- */
 
 static void test_json_common(void **state)
@@ -1566,6 +1593,7 @@ int main(void)
 		cmocka_unit_test(test_command_lines_only_when_asked),
 		cmocka_unit_test(test_container),
 		cmocka_unit_test(test_suspected),
+		cmocka_unit_test(test_inferred),
 		cmocka_unit_test(test_json_common),
 		cmocka_unit_test(test_json_lock_orphaned),
 		cmocka_unit_test(test_json_orphan_wait),

@@ -150,6 +150,7 @@ static void lock_types(void **state)
 		{ LAYOUT_MUSL_MUTEX, 8 | 2, LOCK_PI_MUTEX, LOCK_ERRORCHECK, LIBC_MUSL },
 		{ LAYOUT_GLIBC_STDIO, 0, LOCK_STDIO, LOCK_KIND_NONE, LIBC_GLIBC },
 		{ LAYOUT_PI_FUTEX, 0, LOCK_FUTEX, LOCK_KIND_NONE, LIBC_UNKNOWN },
+		{ LAYOUT_TRISTATE, 0, LOCK_FUTEX, LOCK_KIND_NONE, LIBC_UNKNOWN },
 	};
 	struct lock_info info;
 	size_t i;
@@ -185,6 +186,10 @@ static void left_by(void **state)
 	assert_true(detect_left_by(&lock, 12)); /* libc's mark names nobody */
 	lock.owner_died = 0;
 	assert_false(detect_left_by(&lock, 0));
+	lock.layout = LAYOUT_TRISTATE; /* names nobody: who left it was inferred */
+	assert_true(detect_left_by(&lock, 12));
+	lock.held = 0;
+	assert_false(detect_left_by(&lock, 12));
 }
 
 static struct lock_words mutex_words(uint32_t word, uint32_t owner, uint32_t nusers, uint32_t kind)
@@ -196,6 +201,21 @@ static struct lock_words mutex_words(uint32_t word, uint32_t owner, uint32_t nus
 	words.at[3] = nusers;
 	words.at[4] = kind;
 	return words;
+}
+
+static void inferred_orphans_end(void **state)
+{
+	struct lock_words words = mutex_words(2, 12, 1, 0);
+	enum cleared_how how;
+
+	(void)state;
+	assert_int_equal(detect_orphan(LAYOUT_TRISTATE, WORD, 12, 0, &words, &how), ORPHAN_STILL);
+	words.at[0] = 0;
+	assert_int_equal(detect_orphan(LAYOUT_TRISTATE, WORD, 12, 0, &words, &how), ORPHAN_CLEARED);
+	assert_int_equal(how, CLEARED_FOREIGN_UNLOCK);
+	words.at[0] = 3;
+	assert_int_equal(detect_orphan(LAYOUT_TRISTATE, WORD, 12, 0, &words, &how), ORPHAN_CLEARED);
+	assert_int_equal(how, CLEARED_GONE);
 }
 
 static void orphans_end(void **state)
@@ -418,12 +438,19 @@ static void evidence(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(tasks),      cmocka_unit_test(exit_reasons),
-		cmocka_unit_test(signals),    cmocka_unit_test(lock_types),
-		cmocka_unit_test(left_by),    cmocka_unit_test(orphans_end),
-		cmocka_unit_test(lock_calls), cmocka_unit_test(waits_for),
-		cmocka_unit_test(parked),     cmocka_unit_test(wait_lengths),
-		cmocka_unit_test(severities), cmocka_unit_test(places),
+		cmocka_unit_test(tasks),
+		cmocka_unit_test(exit_reasons),
+		cmocka_unit_test(signals),
+		cmocka_unit_test(lock_types),
+		cmocka_unit_test(left_by),
+		cmocka_unit_test(orphans_end),
+		cmocka_unit_test(inferred_orphans_end),
+		cmocka_unit_test(lock_calls),
+		cmocka_unit_test(waits_for),
+		cmocka_unit_test(parked),
+		cmocka_unit_test(wait_lengths),
+		cmocka_unit_test(severities),
+		cmocka_unit_test(places),
 		cmocka_unit_test(evidence),
 	};
 

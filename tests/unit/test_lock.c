@@ -833,10 +833,14 @@ static void not_readable(void **state)
 			struct lock_state s;
 			bool named = (values[i] & FUTEX_WORD_TID) == 77;
 
-			/* The word alone says something for a PI futex only. */
+			/* The word alone says something only for a PI futex and for Rust's mutex. */
 			if (layout == LAYOUT_PI_FUTEX) {
 				assert_true(lock_owner(layout, 4096, &w, &s));
 				assert_int_equal(s.owner == 77, named);
+			} else if (layout == LAYOUT_TRISTATE) {
+				assert_int_equal(lock_owner(layout, 4096, &w, &s), values[i] <= 2);
+				assert_int_equal(s.held, values[i] == 2);
+				assert_int_equal(s.owner, 0);
 			} else {
 				assert_false(lock_owner(layout, 4096, &w, &s));
 				assert_false(s.held);
