@@ -74,6 +74,12 @@ $(BUILD)/user/%.o: user/%.c Makefile | $(BUILD)/user $(BUILD)/toolchain
 
 $(BUILD)/user/hooks.o: $(SKELETON)
 
+# The pages of `explain` as one C string.
+$(BUILD)/explain.inc: docs/explain.txt | $(BUILD)
+	@sed 's/[\\"]/\\&/g; s/.*/"&\\n"/' $< > $@
+
+$(BUILD)/user/pages.o $(BUILD)/unit/pages.o: $(BUILD)/explain.inc
+
 $(BUILD)/deadhold: $(USER_OBJECTS)
 	$(call Q,LINK  )$(CC) $(CFLAGS) $(LDFLAGS) -pie -Wl,-z,relro,-z,now $^ -o $@ $(LIBS)
 
@@ -126,7 +132,7 @@ test-vm:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
-		  user/censuses.c user/inspect.c user/sweep.c user/signals.c,$(wildcard user/*.c))
+		  user/censuses.c user/inspect.c user/sweep.c user/signals.c user/explain.c,$(wildcard user/*.c))
 UNIT_OBJECTS := $(patsubst user/%.c,$(BUILD)/unit/%.o,$(UNIT_MODULES))
 
 .SECONDARY: $(UNIT_OBJECTS)
@@ -196,7 +202,7 @@ format-check:
 
 lint:
 	tools/packages build lint
-	$(MAKE) $(SKELETON)
+	$(MAKE) $(SKELETON) $(BUILD)/explain.inc
 	tools/lint
 
 install: all

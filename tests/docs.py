@@ -83,6 +83,60 @@ def test_manual_explains_every_place_of_loss():
     yield from differ("watch.c, manual", places, set(re.findall(r"^\.It Sy (\S+)", MANUAL, re.M)))
 
 
+def words_of(schema, path):
+    """The words of an enum, by the names on the way to it below $defs."""
+    value = schema["$defs"]
+    for name in path.split("/"):
+        value = value[name]
+    return set(value["enum"])
+
+
+def explained():
+    """What the pages of `explain` are about: {"kind": {"ready", …}, "proof": …}"""
+    words = {}
+    command = [ROOT / "build/deadhold", "explain", "-o", "json"]
+    for page in json.loads(subprocess.run(command, capture_output=True, check=True).stdout)["words"]:
+        for what in page["is"]:
+            words.setdefault(what, set()).add(page["word"])
+    return words
+
+
+def choice(schema, kind, field):
+    """The words of a field that this kind alone has."""
+    own = (one["then"]["properties"] for one in schema["allOf"] if kind in str(one["if"]))
+    return {word for properties in own for word in properties.get(field, {}).get("enum", ())}
+
+
+def test_explain_has_a_page_for_every_word():
+    inspect = json.loads((ROOT / "docs/inspect.schema.json").read_text(encoding="utf-8"))
+    source = (ROOT / "user/watch.c").read_text(encoding="utf-8")
+    words = {
+        "kind": words_of(SCHEMA, "kind"),
+        "proof": words_of(SCHEMA, "lock/properties/proof"),
+        "exit reason": words_of(SCHEMA, "exit/properties/reason"),
+        "result of a signal": words_of(SCHEMA, "signal/properties/result"),
+        "evidence": words_of(SCHEMA, "evidence/items"),
+        "how an orphan was cleared": choice(SCHEMA, "orphan-cleared", "how"),
+        "state of an exception thrown into a thread": choice(SCHEMA, "async-exception", "state"),
+        "verdict of inspect": set(inspect["properties"]["verdict"]["enum"]),
+        "state of an owner": words_of(inspect, "owner/properties/state"),
+        "place of loss": set(re.findall(r'pairs\[n\+\+\] = \(struct pair\){ "([a-z-]+)"', source)),
+    }
+    pages = explained()
+    for what in words:
+        yield from differ(f"schema, explain: {what}", words[what], pages.get(what, set()))
+    yield from (f"explain: {what} is checked by nobody" for what in set(pages) - set(words))
+
+
+def test_explain_says_why_signals_are_folded():
+    command = [ROOT / "build/deadhold", "explain", "noise", "-o", "json"]
+    page = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
+    text = (ROOT / "docs/alerts.md").read_text(encoding="utf-8")
+    for reason in page["folded"]:
+        if reason not in text:
+            yield f"docs/alerts.md does not have: {reason}"
+
+
 def test_exit_statuses_agree():
     said = set(re.findall(r"\b(\d) (?:after|on)", HELP.split("Exit status:")[1]))
     yield from differ("help, manual", said, items(section("EXIT STATUS")))

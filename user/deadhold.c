@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "explain.h"
 #include "inspect.h"
 #include "options.h"
 #include "watch.h"
@@ -49,6 +50,8 @@ int main(int argc, char **argv)
 	}
 	if (error)
 		return 0;
+	if (options.command == COMMAND_EXPLAIN)
+		return explain_run(&options);
 	if (options_check_host(&options))
 		return 1;
 	return options.command == COMMAND_CHECK ? check_run(&options) : watch_run(&options);

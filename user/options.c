@@ -44,6 +44,7 @@ static const char help_text[] =
 	"  deadhold [watch] [OPTION...]   stream alerts until interrupted (the default)\n"
 	"  deadhold inspect PID...        one look at processes, hung or not\n"
 	"  deadhold check [OPTION...]     what this host supports, and why not more\n"
+	"  deadhold explain [WORD]        what a word in an alert means, and what to do\n"
 	"\n"
 	"OPTIONS:\v"
 	"EXAMPLES:\n"
@@ -60,6 +61,7 @@ static const char help_text[] =
 	"  deadhold inspect 1234 -o dot | dot -Tsvg > graph.svg\n"
 	"                                 who waits for whom, drawn\n"
 	"  deadhold inspect --all         every process of the host\n"
+	"  deadhold explain tid-kill      what is that, and what now?\n"
 	"\n"
 	"Exit status: 0 after a clean end, 1 on failure, 2 on wrong usage.\n"
 	"Of inspect: 0 nothing wrong, 1 orphaned lock or deadlock, 2 could not look.";
@@ -376,6 +378,11 @@ static int parse_command(struct parse *parse, const char *word)
 {
 	if (parse->command_given && parse->options->command == COMMAND_INSPECT)
 		return set_process(&parse->options->pids, word);
+	if (parse->command_given && parse->options->command == COMMAND_EXPLAIN &&
+	    !parse->options->word) {
+		parse->options->word = word;
+		return 0;
+	}
 	if (parse->command_given)
 		return usage_error("unexpected word '%s': options start with '-'; see "
 				   "'deadhold --help'",
@@ -387,17 +394,26 @@ static int parse_command(struct parse *parse, const char *word)
 		parse->options->command = COMMAND_INSPECT;
 	else if (!strcmp(word, "check"))
 		parse->options->command = COMMAND_CHECK;
+	else if (!strcmp(word, "explain"))
+		parse->options->command = COMMAND_EXPLAIN;
 	else
-		return usage_error("unknown command '%s': use 'watch', 'inspect' or 'check'", word);
+		return usage_error("unknown command '%s': use 'watch', 'inspect', 'check' or "
+				   "'explain'",
+				   word);
 	return 0;
 }
 
 /* One word for each, as in usage. */
 static const char *command_name(enum command command)
 {
-	return command == COMMAND_WATCH	    ? "watch"
-	       : command == COMMAND_INSPECT ? "inspect"
-					    : "check";
+	static const char *const names[] = {
+		[COMMAND_WATCH] = "watch",
+		[COMMAND_INSPECT] = "inspect",
+		[COMMAND_CHECK] = "check",
+		[COMMAND_EXPLAIN] = "explain",
+	};
+
+	return names[command];
 }
 
 static int check_inspect(const struct options *o)
@@ -414,20 +430,20 @@ static int check_inspect(const struct options *o)
 static int parse_end(const struct parse *parse)
 {
 	struct options *o = parse->options;
+	bool looks = o->command == COMMAND_WATCH || o->command == COMMAND_INSPECT;
 	int key = 0;
 
 	if (o->command != COMMAND_WATCH)
 		key = parse->watch_key;
 	if (!key && o->command != COMMAND_INSPECT)
 		key = parse->inspect_key;
-	if (!key && o->command == COMMAND_CHECK && o->cmdline)
+	if (!key && !looks && o->cmdline)
 		key = KEY_CMDLINE;
-	if (!key && o->command == COMMAND_CHECK && o->census_given)
+	if (!key && !looks && o->census_given)
 		key = KEY_CENSUS;
 	if (key)
 		return usage_error("--%s does not go with '%s': leave it out%s", option_name(key),
-				   command_name(o->command),
-				   o->command == COMMAND_CHECK ? ", or use 'watch'" : "");
+				   command_name(o->command), looks ? "" : ", or use 'watch'");
 	if (o->output == OUTPUT_DOT && o->command != COMMAND_INSPECT)
 		return usage_error("--output 'dot' goes with 'inspect' alone: use text or json");
 	if (o->quiet && o->verbose)

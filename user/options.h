@@ -13,7 +13,7 @@
 
 #define OPTION_LIST 64 /* how often a repeatable option may be given */
 
-enum command { COMMAND_WATCH, COMMAND_INSPECT, COMMAND_CHECK };
+enum command { COMMAND_WATCH, COMMAND_INSPECT, COMMAND_CHECK, COMMAND_EXPLAIN };
 enum output_format { OUTPUT_TEXT, OUTPUT_JSON, OUTPUT_DOT };
 enum census_mode { CENSUS_OFF, CENSUS_AUTO, CENSUS_EVERYTHING };
 enum futex_hook { FUTEX_AUTO, FUTEX_SWITCH, FUTEX_TRACEPOINT };
@@ -48,7 +48,8 @@ struct options {
 	bool failed;
 	bool all_signals;
 	bool cmdline;
-	bool all;	/* inspect */
+	bool all;	  /* inspect */
+	const char *word; /* explain; NULL: all of them */
 	double probe_s; /* inspect; 0: no probe */
 	bool quiet;
 	bool verbose;

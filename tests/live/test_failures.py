@@ -516,7 +516,7 @@ def test_output_closed(run):
     expect_error(agent, FAILED, "standard output")
 
 
-@pytest.mark.parametrize("word", ["--help", "--version", "check"])
+@pytest.mark.parametrize("word", ["--help", "--version", "check", "explain"])
 def test_output_closed_for_words(run, word):
     agent = run(word, prefix=["sh", "-c", 'exec "$@" >&-', "sh"])
     expect_error(agent, FAILED, "standard output")

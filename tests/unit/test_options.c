@@ -121,6 +121,12 @@ static void commands(void **state)
 	parse_well(&o, "--json check -v");
 	assert_int_equal(o.command, COMMAND_CHECK);
 	parse_well(&o, "check -o json -q");
+	parse_well(&o, "explain");
+	assert_int_equal(o.command, COMMAND_EXPLAIN);
+	assert_null(o.word);
+	parse_well(&o, "explain watch --json");
+	assert_int_equal(o.command, COMMAND_EXPLAIN);
+	assert_string_equal(o.word, "watch");
 	parse_well(&o, "-- watch");
 	parse_well(&o, "inspect 12 -o dot 34");
 	assert_int_equal(o.command, COMMAND_INSPECT);
@@ -303,7 +309,13 @@ static void wrong(void **state)
 		{ "-d 99999999999", "bad --duration" },
 		{ "--noise-interval 0.0", "bad --noise-interval" },
 		{ "-q -v", "--quiet and --verbose exclude each other" },
-		{ "foo", "unknown command 'foo': use 'watch', 'inspect' or 'check'" },
+		{ "foo", "unknown command 'foo': use 'watch', 'inspect', 'check' or 'explain'" },
+		{ "explain a b", "unexpected word 'b'" },
+		{ "explain -p 1", "--pid does not go with 'explain'" },
+		{ "explain --cmdline", "--cmdline does not go with 'explain'" },
+		{ "explain --census all", "--census does not go with 'explain'" },
+		{ "explain --probe 1", "--probe does not go with 'explain'" },
+		{ "explain -o dot", "--output 'dot' goes with 'inspect' alone" },
 		{ "1234", "unknown command '1234'" },
 		{ "watch check", "unexpected word 'check'" },
 		{ "watch 1234", "unexpected word '1234'" },
