@@ -321,6 +321,12 @@ int alert_kind_parse(const char *name);
 bool lock_is_robust(const struct lock_info *lock);
 /* The wait can never end: it has no timeout, and not all of the alert's locks are robust. */
 bool alert_hangs(const struct alert *alert, const struct wait_info *wait);
+/*
+ * What to do about it and how the code should have been, as one sentence for the alert's kind, its
+ * locks' owner's end and its signal. False, and out is empty: there is nothing to say beyond the alert.
+ */
+#define HINT_BYTES 192
+bool alert_hint(const struct alert *alert, char out[HINT_BYTES]);
 /* The counts of n pairs together. */
 uint64_t pairs_sum(const struct pair *pairs, size_t n);
 

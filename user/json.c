@@ -477,8 +477,8 @@ static void json_common(struct jsonw *w, const struct alert *alert, const struct
 char *alert_json(const struct alert *alert, const struct run *run, uint64_t seq, int64_t emitted_ns,
 		 size_t *len)
 {
+	char *message, hint[HINT_BYTES];
 	struct jsonw w = { 0 };
-	char *message;
 
 	if ((unsigned int)alert->kind >= ALERT_KINDS) {
 		errno = EINVAL;
@@ -490,6 +490,8 @@ char *alert_json(const struct alert *alert, const struct run *run, uint64_t seq,
 	jsonw_object(&w, NULL);
 	json_common(&w, alert, run, seq, emitted_ns, message);
 	own_fields[alert->kind](&w, alert, run);
+	if (alert_hint(alert, hint))
+		jsonw_string(&w, "hint", hint);
 	jsonw_escaped(&w, "missing", alert->missing);
 	jsonw_object_end(&w);
 	free(message);

@@ -458,15 +458,23 @@ static void print_time(FILE *out, int64_t realtime_ns)
 	fprintf(out, "%s.%03d", clock, ms);
 }
 
+/* Not where the line before has told it, nor where few will want it: --json has all. */
+static bool hint_is_told(enum alert_kind kind)
+{
+	return kind != ALERT_ORPHAN_WAIT && kind != ALERT_LOSS;
+}
+
 static void print_alert(FILE *out, const struct alert *alert, const struct run *run,
 			const char *message)
 {
-	char missing[ESCAPED_BYTES(PATH_BYTES)];
+	char missing[ESCAPED_BYTES(PATH_BYTES)], hint[HINT_BYTES];
 
 	print_time(out, (int64_t)alert->time_ns + run->realtime_offset_ns);
 	fprintf(out, " %s %s %s\n", severity_word(alert->severity), alert_kind_name(alert->kind),
 		message);
 	details[alert->kind](out, alert, run);
+	if (hint_is_told(alert->kind) && alert_hint(alert, hint))
+		detail(out, "hint: %s", hint);
 	if (alert->missing)
 		detail(out, "missing: %s", ESCAPE(missing, alert->missing));
 }

@@ -440,7 +440,9 @@ static void test_text_of_orphans(void **state)
 		    "/usr/bin/web+0x40e0\n"
 		    "        (queue_lock)\n"
 		    "  stuck http-2 (tid 4713): waits for ever, for 2.1 s already\n"
-		    "  web runs in unit web.service\n");
+		    "  web runs in unit web.service\n"
+		    "  hint: only a restart frees what is stuck; its function ended without\n"
+		    "        unlocking: let a guard unlock (RAII, with, defer)\n");
 	assert_text(sample_wait(),
 		    "13:03:11.482 CRITICAL orphan-wait web[4700] http-2[4713] hangs: "
 		    "lock owner died\n"
@@ -467,7 +469,9 @@ static void test_text_of_signals(void **state)
 		    "  signal 15 SIGTERM (termination request) by tgkill, SI_TKILL: queued\n"
 		    "  sender main thread (tid 4100) of bash (pid 4100, uid 0)\n"
 		    "  target worker-3 (tid 4712) of web (pid 4700, user www)\n"
-		    "  web runs in unit web.service\n");
+		    "  web runs in unit web.service\n"
+		    "  hint: no signal ends one thread: let it read a stop flag (deadhold explain\n"
+		    "        thread-signal)\n");
 	assert_text(
 		sample_kill(SIGUSR1, false),
 		"13:03:11.482 WARNING tid-kill kill 4712: whole process web[4700] gets SIGUSR1\n"
@@ -475,7 +479,8 @@ static void test_text_of_signals(void **state)
 		"  signal 10 SIGUSR1 (the program's own, 1) by kill, SI_USER: queued\n"
 		"  sender main thread (tid 4100) of bash (pid 4100, uid 0)\n"
 		"  target worker-3 (tid 4712) of web (pid 4700, user www)\n"
-		"  web runs in unit web.service\n");
+		"  web runs in unit web.service\n"
+		"  hint: kill knows no threads: name the process, or use tgkill for one thread\n");
 }
 
 static void test_first_lines_fit(void **state)
@@ -973,7 +978,8 @@ static void test_suspected(void **state)
 	assert_detail(
 		alert,
 		"beware: 3 places in this memory look like locks of threads that the process");
-	assert_own_members(json, "orphan_id process thread exit locks waiters census evidence");
+	assert_own_members(json,
+			   "orphan_id process thread exit locks waiters census evidence hint");
 	assert_json_string(json, "message", "web[4700] worker-3[4712] may hold 1 lock");
 	assert_json_string(json, "census.scope", "part");
 	assert_json_string(json, "census.errno", "E2BIG");
@@ -1040,7 +1046,7 @@ static void test_json_lock_orphaned(void **state)
 	json_t *json = json_of(sample_orphan());
 
 	(void)state;
-	assert_own_members(json, "orphan_id process thread exit locks waiters");
+	assert_own_members(json, "orphan_id process thread exit locks waiters hint");
 	assert_json_string(json, "orphan_id", "9c1e47d20ab35f68:o1");
 	assert_json_string(json, "process.id", BOOT_ID ":4700:185520");
 	assert_json_number(json, "process.pid", 4700);
@@ -1095,7 +1101,7 @@ static void test_json_orphan_wait(void **state)
 	alert.wait.has_timeout = true;
 	alert.wait.timeout_ns = UINT64_MAX;
 	json = json_of(alert);
-	assert_own_members(json, "orphan_id process thread lock owner wait");
+	assert_own_members(json, "orphan_id process thread lock owner wait hint");
 	assert_json_string(json, "thread.name", "http-2");
 	assert_json_string(json, "owner.thread.name", "worker-3");
 	assert_json_string(json, "owner.exit.reason", "return");
@@ -1128,7 +1134,7 @@ static void test_json_signal(void **state)
 	json_t *json = json_of(sample_signal(SIGTERM, true));
 
 	(void)state;
-	assert_own_members(json, "signal sender process thread");
+	assert_own_members(json, "signal sender process thread hint");
 	assert_json_number(json, "signal.number", 15);
 	assert_json_string(json, "signal.name", "SIGTERM");
 	assert_json_string(json, "signal.meaning", "termination request");
@@ -1147,7 +1153,7 @@ static void test_json_signal(void **state)
 	json_decref(json);
 
 	json = json_of(sample_kill(SIGTERM, true));
-	assert_own_members(json, "signal sender process thread");
+	assert_own_members(json, "signal sender process thread hint");
 	assert_json_string(json, "signal.scope", "process");
 	assert_json_string(json, "signal.call", "kill");
 	json_decref(json);
@@ -1175,7 +1181,7 @@ static void test_json_of_the_run(void **state)
 	json_decref(json);
 
 	json = json_of(sample_loss());
-	assert_own_members(json, "events where");
+	assert_own_members(json, "events where hint");
 	assert_json_number(json, "events", 14);
 	assert_json_number(json, "where.ring-buffer", 12);
 	json_decref(json);

@@ -1,0 +1,97 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The hint of an alert: what to do now, and how the code should have been, in one sentence. What does
+ * not fit into one is on the pages of `deadhold explain`.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "alert.h"
+
+static const char *const orphan_hints[EXIT_REASONS] = {
+	[EXIT_RETURN] =
+		"its function ended without unlocking: let a guard unlock (RAII, with, defer)",
+	[EXIT_CANCEL] =
+		"cancelled while it held it: use a stop flag, or a cleanup handler that unlocks",
+	[EXIT_RAW] = "the bare system call cleans up nothing: return from the thread's function",
+	[EXIT_SECCOMP] = "a filter killed the thread: let it kill the process, or return an error",
+	[EXIT_EXEC] = "exec unlocks nothing in shared memory: make the lock robust",
+	[EXIT_PROCESS_EXIT] = "nothing unlocks in shared memory at exit: make the lock robust",
+	[EXIT_PROCESS_KILLED] =
+		"nothing unlocks in shared memory after a kill: make the lock robust",
+	[EXIT_FORK] =
+		"held by another thread at fork: exec at once in the child, or use pthread_atfork",
+};
+
+static bool all_robust(const struct alert *alert)
+{
+	for (size_t i = 0; i < alert->n_locks; i++)
+		if (!lock_is_robust(&alert->locks[i]))
+			return false;
+	return alert->n_locks > 0;
+}
+
+static void hint_orphan(const struct alert *alert, char out[HINT_BYTES])
+{
+	const char *now = "", *code = NULL;
+
+	if (alert->severity == SEVERITY_CRITICAL)
+		now = "only a restart frees what is stuck";
+	if ((unsigned int)alert->exit.reason < EXIT_REASONS)
+		code = orphan_hints[alert->exit.reason];
+	if (all_robust(alert))
+		code = "whoever locks it next gets EOWNERDEAD: repair, then pthread_mutex_consistent";
+	snprintf(out, HINT_BYTES, "%s%s%s", now, *now && code ? "; " : "", code ? code : "");
+}
+
+/* An interpreter runs handlers where it wants: python, python3.11, by its own executable. */
+static bool is_python(const struct process_info *process)
+{
+	const char *slash = strrchr(process->exe, '/');
+
+	return slash && !strncmp(slash + 1, "python", strlen("python"));
+}
+
+static const char *signal_hint(const struct alert *alert)
+{
+	const struct signal_info *signal = &alert->signal;
+
+	if (signal->result != RESULT_QUEUED && signal->result != RESULT_ALREADY_PENDING)
+		return "";
+	if (alert->kind == ALERT_TID_KILL && signal->fatal)
+		return "no signal ends one thread: let it read a stop flag (deadhold explain "
+		       "tid-kill)";
+	if (signal->fatal)
+		return "no signal ends one thread: let it read a stop flag (deadhold explain "
+		       "thread-signal)";
+	if (is_python(&alert->process))
+		return "CPython runs handlers in its main thread, whichever thread is hit";
+	if (alert->kind == ALERT_TID_KILL)
+		return "kill knows no threads: name the process, or use tgkill for one thread";
+	return "";
+}
+
+bool alert_hint(const struct alert *alert, char out[HINT_BYTES])
+{
+	out[0] = '\0';
+	switch (alert->kind) {
+	case ALERT_LOCK_ORPHANED:
+	case ALERT_ORPHAN_WAIT:
+		hint_orphan(alert, out);
+		break;
+	case ALERT_LOCK_SUSPECTED:
+		snprintf(out, HINT_BYTES,
+			 "it may be chance: deadhold explain lock-suspected says how to tell");
+		break;
+	case ALERT_THREAD_SIGNAL:
+	case ALERT_TID_KILL:
+		snprintf(out, HINT_BYTES, "%s", signal_hint(alert));
+		break;
+	case ALERT_LOSS:
+		snprintf(out, HINT_BYTES, "deadhold explain PLACE says what may be missing");
+		break;
+	default:
+		break;
+	}
+	return out[0];
+}
