@@ -237,22 +237,6 @@ enum loss {
 	LOSSES,
 };
 
-/* What a rule of the noise policy asks of sender and target. */
-enum noise_relation {
-	NOISE_ANYBODY,
-	NOISE_SAME_PROCESS,
-	NOISE_SAME_THREAD, /* raise(), abort(), faults, SIGPIPE */
-};
-
-/* One rule: a signal that fits is folded into a count. 0 fits any signal, any call. */
-#define NOISE_RULES 16
-struct noise_rule {
-	__u32 used;
-	__u32 signal;
-	__u32 relation; /* enum noise_relation */
-	__u32 call;	/* enum send_call */
-};
-
 #define ROW_EXITING 1 /* past its exit hook, or a zombie */
 #define ROW_BLOCKED 2 /* in a futex wait: word, op, val, timeout, sp, regs say which */
 #define ROW_SINCE   4 /* since_ns is known */

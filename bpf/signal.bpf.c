@@ -9,13 +9,14 @@
 #include <bpf/bpf_tracing.h>
 
 #include "maps.bpf.h"
+#include "noise.h"
 #include "task.bpf.h"
 
 #define SI_USER	  0
 #define SI_KERNEL 0x80
 #define SI_TIMER  (-2)
 
-/* Filled by the agent from its policy table; the first rule that fits folds the signal. */
+/* Filled by the agent from its policy table. */
 const volatile struct noise_rule noise_rules[NOISE_RULES] = {};
 
 struct {
@@ -26,11 +27,22 @@ struct {
 	__type(value, struct noise_row);
 } noise SEC(".maps") __weak;
 
+/*
+ * Processes of which the agent has found out that a rule with runtimes is for them: enum runtime. One
+ * that is not here, or no longer, has its signals sent to the agent, which folds them itself.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct proc_key);
+	__type(value, __u32);
+} runtimes SEC(".maps") __weak;
+
 struct send {
 	__u32 signal;
 	__s32 code;
-	bool has_code;
 	bool group;
+	bool fatal;
 	__u32 call;
 	__u32 relation; /* enum noise_relation */
 };
@@ -45,7 +57,6 @@ static __always_inline void send_code(struct send *send, struct kernel_siginfo *
 		send->code = BPF_CORE_READ(info, si_code);
 	else
 		send->code = info ? SI_KERNEL : SI_USER;
-	send->has_code = true;
 }
 
 /*
@@ -96,20 +107,31 @@ static __always_inline void send_relation(struct send *send, struct task_struct 
 		send->relation = NOISE_ANYBODY;
 }
 
-static __always_inline bool send_is_noise(const struct send *send)
+static __always_inline bool runs_on(struct task_struct *target, __u32 wanted)
 {
+	struct proc_key key = {};
+	__u32 *found;
+
+	if (!wanted)
+		return false;
+	proc_key_of(&key, target);
+	found = bpf_map_lookup_elem(&runtimes, &key);
+	return found && *found & wanted;
+}
+
+static __always_inline bool send_is_noise(const struct send *send, struct task_struct *target)
+{
+	struct noise_send as = { send->signal, send->call, send->relation };
+	struct noise_match match = {};
 	int i;
 
-	if (send->group)
-		return false; /* a TID was named and the whole process is hit: never everyday traffic */
-	for (i = 0; i < NOISE_RULES; i++) {
-		const volatile struct noise_rule *rule = &noise_rules[i];
-
-		if (rule->used && (!rule->signal || rule->signal == send->signal) &&
-		    (!rule->call || rule->call == send->call) && rule->relation <= send->relation)
-			return true;
-	}
-	return false;
+	/* A TID was named and the whole process is hit: never everyday traffic. */
+	if (send->group || send->signal < 1 || send->signal > 64)
+		return false;
+	for (i = 0; i < NOISE_RULES && !match.always; i++)
+		noise_match(&match, &noise_rules[i], &as);
+	return match.always ||
+	       (!send->fatal && (match.if_harmless || runs_on(target, match.if_runtimes)));
 }
 
 static __always_inline void noise_count(const struct send *send, struct task_struct *target)
@@ -192,7 +214,7 @@ static __always_inline void signal_say(const struct send *send, struct task_stru
 	ev->pad = 0;
 	if (send->group)
 		ev->flags |= SIGNAL_GROUP;
-	if (send_is_fatal(send->signal, target, result))
+	if (send->fatal)
 		ev->flags |= SIGNAL_FATAL;
 	event_submit(ev);
 }
@@ -213,7 +235,8 @@ int BPF_PROG(signal_generate, int signal, struct kernel_siginfo *info, struct ta
 	if (group && send.call != SEND_KILL && send.call != SEND_RT_SIGQUEUEINFO)
 		return 0;
 	send_relation(&send, current, target);
-	if (send_is_noise(&send))
+	send.fatal = send_is_fatal(signal, target, result);
+	if (send_is_noise(&send, target))
 		noise_count(&send, target);
 	else
 		signal_say(&send, current, target, result);

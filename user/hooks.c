@@ -587,6 +587,11 @@ void hooks_noise_remove(struct hooks *hooks, const struct noise_key *key)
 	bpf_map_delete_elem(bpf_map__fd(hooks->object->maps.noise), key);
 }
 
+void hooks_runtimes_set(struct hooks *hooks, const struct proc_key *proc, uint32_t runtimes)
+{
+	bpf_map_update_elem(bpf_map__fd(hooks->object->maps.runtimes), proc, &runtimes, BPF_ANY);
+}
+
 static uint64_t program_recursion(const struct bpf_program *program)
 {
 	struct bpf_prog_info info = { 0 };

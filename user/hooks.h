@@ -110,6 +110,12 @@ typedef void hooks_noise_row(void *context, const struct noise_key *key,
 void hooks_noise(struct hooks *hooks, hooks_noise_row *row, void *context);
 void hooks_noise_remove(struct hooks *hooks, const struct noise_key *key);
 
+/*
+ * Tells the kernel on what a process runs (enum runtime), so that it folds the signals of those itself.
+ * Where there is no room, it goes on to send them here.
+ */
+void hooks_runtimes_set(struct hooks *hooks, const struct proc_key *proc, uint32_t runtimes);
+
 /* Loss counters since the start, and runs that the kernel refused because of recursion. */
 void hooks_losses(struct hooks *hooks, uint64_t counts[LOSSES], uint64_t *recursion);
 

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "libc.h"
+#include "runtime.h"
 #include "symbol.h"
 #include "task.h"
 
@@ -181,10 +182,10 @@ static void mapping_match(const struct look *look, const struct proc_mapping *m,
 
 /*
  * One walk over the mappings for all that is wanted of them: where the addresses lie, and which C
- * libraries have code there (a data file may bear the name of one).
+ * libraries and runtimes have code there (a data file may bear the name of one).
  */
 static int maps_walk(const struct task *task, const struct look *look, struct look_answer *answer,
-		     struct module *modules, uint32_t *libcs)
+		     struct module *modules, uint32_t *libcs, uint32_t *runtimes)
 {
 	_cleanup_(task_maps_close) struct task_maps maps = { .fd = -1 };
 	struct module module = { 0 };
@@ -200,6 +201,7 @@ static int maps_walk(const struct task *task, const struct look *look, struct lo
 		if (!m.exec || !m.path)
 			continue;
 		*libcs |= 1u << proc_path_libc(m.path, m.path_len);
+		*runtimes |= runtime_of_library(m.path, m.path_len);
 		if (look->want & LOOK_PROCESS)
 			answer->runtimes |= 1u << proc_path_runtime(m.path, m.path_len);
 	}
@@ -334,6 +336,23 @@ static enum lock_libc look_libc(const struct task *task, uint32_t libcs)
 	return symbols ? symbols_libc(symbols) : LIBC_UNKNOWN;
 }
 
+/* What its libraries say, and what the program itself says. */
+static uint32_t look_runtimes(const struct task *task, uint32_t libcs, uint32_t runtimes)
+{
+	_cleanup_symbols_ struct symbols *symbols = NULL;
+	char exe[PATH_BYTES];
+	int fd;
+
+	if (task_read_link(task->thread, "exe", exe, sizeof(exe)) > 0)
+		runtimes |= runtime_of_executable(exe);
+	if (look_libc(task, libcs) == LIBC_MUSL)
+		runtimes |= RUNTIME_MUSL;
+	fd = symbol_file_open(task->thread, "exe", false);
+	if (fd >= 0)
+		symbols = symbols_new(fd);
+	return symbols ? runtimes | symbols_runtimes(symbols) : runtimes;
+}
+
 /*
  * The user's name by this host's own list; the C library's other sources can't be had in a static
  * program, and may ask the network.
@@ -415,11 +434,13 @@ static void look_maps(const struct task *task, const struct look *look, uint64_t
 		      struct look_answer *answer)
 {
 	struct module modules[LOOK_ADDRESSES] = { 0 };
-	uint32_t libcs = 0;
+	uint32_t libcs = 0, runtimes = 0;
 
-	answer_refused(answer, maps_walk(task, look, answer, modules, &libcs));
+	answer_refused(answer, maps_walk(task, look, answer, modules, &libcs, &runtimes));
 	if (look->want & LOOK_PROCESS)
 		answer->libc = look_libc(task, libcs);
+	if (look->want & LOOK_RUNTIME)
+		answer->runs_on = look_runtimes(task, libcs, runtimes);
 	if (look->want & LOOK_MAPPINGS)
 		look_symbols(task, look, until_ns, modules, answer);
 }
@@ -443,7 +464,7 @@ static int look_attempt(const struct look *look, uint64_t until_ns, struct look_
 		look_cmdline(&task, answer);
 	if (look->want & LOOK_PIDFD)
 		look_pidfd(&task, look, answer);
-	if (look->want & (LOOK_PROCESS | LOOK_MAPPINGS))
+	if (look->want & (LOOK_PROCESS | LOOK_MAPPINGS | LOOK_RUNTIME))
 		look_maps(&task, look, until_ns, answer);
 	return task_check(&task);
 }

@@ -50,7 +50,7 @@ struct options {
 	bool cmdline;
 	bool all;	  /* inspect */
 	const char *word; /* explain; NULL: all of them */
-	double probe_s; /* inspect; 0: no probe */
+	double probe_s;	  /* inspect; 0: no probe */
 	bool quiet;
 	bool verbose;
 	double noise_interval_s;

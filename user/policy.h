@@ -3,9 +3,13 @@
 #ifndef DEADHOLD_POLICY_H
 #define DEADHOLD_POLICY_H
 
-#include "event.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 
-/* A rule with its reason, for the documentation and for `check`. */
+#include "noise.h"
+
+/* A rule with its reason, for the documentation and for `explain`. */
 struct policy_rule {
 	struct noise_rule rule;
 	const char *reason;
@@ -13,5 +17,11 @@ struct policy_rule {
 
 /* The built-in table, at most NOISE_RULES long. */
 const struct policy_rule *policy_rules(size_t *n);
+
+/*
+ * Of a signal that the kernel did not fold: on which runtimes would the target have to run for the
+ * signal to be folded (enum runtime)? 0: it is none of theirs.
+ */
+uint32_t policy_runtimes(const struct ev_signal *signal);
 
 #endif

@@ -5,14 +5,26 @@
 
 #include <uthash.h>
 
+#include "host.h"
 #include "proc.h"
 #include "processes.h"
 
-#define PROCESSES_LIMIT 512
+#define PROCESSES_LIMIT	 512
+#define RUNTIME_AGAIN_NS 1000000000ull
+
+/* What a process runs on, as it was when it was last asked. */
+struct runtime_known {
+	uint32_t runtimes;
+	bool asked; /* and not answered yet */
+	uint64_t
+		again_ns; /* how long the answer is good for those it does not have; 0: never asked */
+	uint64_t time_ns; /* when it was answered */
+};
 
 struct known {
 	struct proc_key key;
 	bool ready;
+	struct runtime_known runtime;
 	enum lock_libc libc;
 	char *exe, *cgroup, *cmdline, *user; /* NULL: unknown */
 	UT_hash_handle hh;		     /* in order of insertion: the oldest goes first */
@@ -122,21 +134,33 @@ static void question_answered(void *context, const struct look *look,
 		processes->changed(processes->context);
 }
 
-static void known_ask(struct processes *processes, struct known *known)
+/* 0 or -errno. */
+static int question_put(struct processes *processes, const struct known *known, uint32_t want,
+			look_done *answered)
 {
 	struct question *question = malloc(sizeof(*question));
 	struct look look = {
 		.tgid = known->key.tgid,
 		.start_ticks = known->key.start_ns / processes->tick_ns,
-		.want = LOOK_PROCESS | (processes->cmdline ? LOOK_CMDLINE : 0),
+		.want = want,
 	};
+	int error;
 
-	if (question)
-		*question = (struct question){ .processes = processes, .key = known->key };
-	if (!question || reader_look(processes->reader, &look, question_answered, question)) {
+	if (!question)
+		return -ENOMEM;
+	*question = (struct question){ .processes = processes, .key = known->key };
+	error = reader_look(processes->reader, &look, answered, question);
+	if (error)
 		free(question);
+	return error;
+}
+
+static void known_ask(struct processes *processes, struct known *known)
+{
+	uint32_t want = LOOK_PROCESS | (processes->cmdline ? LOOK_CMDLINE : 0);
+
+	if (question_put(processes, known, want, question_answered))
 		known->ready = true; /* goes without */
-	}
 }
 
 bool processes_ready(struct processes *processes, const struct proc_key *key)
@@ -150,6 +174,47 @@ bool processes_ready(struct processes *processes, const struct proc_key *key)
 		known_ask(processes, known);
 	}
 	return known->ready;
+}
+
+static void runtime_learn(struct runtime_known *runtime, const struct look_answer *answer)
+{
+	runtime->asked = false;
+	runtime->time_ns = host_now();
+	runtime->again_ns = runtime->again_ns ? 2 * runtime->again_ns : RUNTIME_AGAIN_NS;
+	if (!answer->error)
+		runtime->runtimes = answer->runs_on;
+}
+
+static void runtime_answered(void *context, const struct look *look,
+			     const struct look_answer *answer)
+{
+	struct question *question = context;
+	struct processes *processes = question->processes;
+	struct known *known = known_find(processes, &question->key);
+
+	(void)look;
+	if (known)
+		runtime_learn(&known->runtime, answer);
+	free(question);
+	if (answer->error != -ECANCELED)
+		processes->changed(processes->context);
+}
+
+bool processes_runtimes(struct processes *processes, const struct proc_key *key, uint32_t wanted,
+			uint64_t time_ns, uint32_t *runtimes)
+{
+	struct known *known = known_find(processes, key);
+	struct runtime_known *runtime;
+
+	*runtimes = 0;
+	if (!known)
+		return true;
+	runtime = &known->runtime;
+	if (!runtime->asked && !(runtime->runtimes & wanted) &&
+	    (!runtime->again_ns || time_ns > runtime->time_ns + runtime->again_ns))
+		runtime->asked = !question_put(processes, known, LOOK_RUNTIME, runtime_answered);
+	*runtimes = runtime->runtimes;
+	return !runtime->asked;
 }
 
 void processes_learn(struct processes *processes, const struct proc_key *key,

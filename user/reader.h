@@ -30,6 +30,7 @@ enum look_want {
 	LOOK_MAPPINGS = 8,  /* the mapping in which each address lies, and a symbol for it */
 	LOOK_TIMESPEC = 16, /* 16 bytes at each address as a struct timespec */
 	LOOK_PIDFD = 32,    /* whom its file descriptor `pidfd` stands for */
+	LOOK_RUNTIME = 64,  /* what it runs on */
 };
 
 /* What is asked of one process. */
@@ -64,6 +65,7 @@ struct look_answer {
 		process;     /* with LOOK_PROCESS; members that could not be read are unknown */
 	enum lock_libc libc; /* with LOOK_PROCESS: which libc the process has mapped */
 	uint32_t runtimes;   /* with LOOK_PROCESS: 1 << enum proc_runtime, whose code is mapped */
+	uint32_t runs_on;    /* with LOOK_RUNTIME: enum runtime, by more than that */
 	int32_t pidfd_id; /* with LOOK_PIDFD: a TGID or, of a thread's descriptor, a TID; 0: unknown */
 	bool pidfd_thread;
 	uint32_t n;

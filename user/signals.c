@@ -38,9 +38,12 @@ struct fd_request {
 
 #define WAITING_LIMIT 16384
 
-/* What was said of one folded row so far. */
+/* Folded signals of one process, number and relation. Counts only grow. */
 struct folded {
 	struct noise_key key;
+	struct ev_task target; /* of the first one */
+	uint64_t kernel;       /* folded there, up to the last look */
+	uint64_t here;	       /* by us, before the kernel knew on what the process runs */
 	uint64_t said;
 	UT_hash_handle hh;
 };
@@ -51,7 +54,6 @@ struct signals {
 	size_t n_waiting;
 	struct folded *folded;
 	uint64_t folded_total;
-	double interval_s;
 };
 
 struct signals *signals_new(struct agent *agent)
@@ -95,12 +97,65 @@ static enum severity signal_severity(const struct alert *alert)
 	return alert->kind == ALERT_TID_KILL ? SEVERITY_WARNING : SEVERITY_INFO;
 }
 
+static struct folded *folded_get(struct signals *signals, const struct noise_key *key,
+				 const struct ev_task *target)
+{
+	struct folded *folded;
+
+	HASH_FIND(hh, signals->folded, key, sizeof(*key), folded);
+	if (folded)
+		return folded;
+	folded = calloc(1, sizeof(*folded));
+	if (!folded)
+		return NULL;
+	folded->key = *key;
+	folded->target = *target;
+	HASH_ADD(hh, signals->folded, key, sizeof(folded->key), folded);
+	return folded;
+}
+
+/* On which runtimes would the target have to run for the kernel to fold this? 0: on none. */
+static uint32_t signal_runtimes(const struct signals *signals, const struct ev_signal *ev)
+{
+	return signals->agent->options->all_signals ? 0 : policy_runtimes(ev);
+}
+
+/*
+ * A signal that the kernel would have folded, had it known on what the target runs. From now on it
+ * knows. False: it is none, or there is no memory to count it.
+ */
+static bool signal_fold(struct signals *signals, const struct ev_signal *ev)
+{
+	struct agent *agent = signals->agent;
+	uint32_t wanted = signal_runtimes(signals, ev), runtimes;
+	struct noise_key key = {
+		.proc = ev->target.proc,
+		.signal = ev->signal,
+		.from_same_process = ev->sender.proc.tgid == ev->target.proc.tgid,
+	};
+	struct folded *folded;
+
+	if (!wanted)
+		return false;
+	processes_runtimes(agent->processes, &key.proc, wanted, ev->head.time_ns, &runtimes);
+	if (!(runtimes & wanted))
+		return false;
+	folded = folded_get(signals, &key, &ev->target);
+	if (!folded)
+		return false;
+	folded->here++;
+	hooks_runtimes_set(agent->hooks, &key.proc, runtimes);
+	return true;
+}
+
 static void signal_say(struct signals *signals, const struct ev_signal *ev)
 {
 	struct agent *agent = signals->agent;
 	struct alert alert = { .time_ns = ev->head.time_ns };
 	enum lock_libc libc;
 
+	if (signal_fold(signals, ev))
+		return;
 	detect_process(&alert.process, &ev->target, agent->tick_ns);
 	detect_thread(&alert.thread, &ev->target, agent->tick_ns);
 	libc = processes_fill(agent->processes, &ev->target.proc, &alert.process);
@@ -237,6 +292,7 @@ static bool send_ready(struct signals *signals, const struct ev_head *head)
 {
 	struct processes *processes = signals->agent->processes;
 	const struct ev_signal *signal = (const void *)head;
+	uint32_t wanted, runtimes;
 	bool ready;
 
 	if (head->type == EV_SEND_FAILED)
@@ -245,6 +301,10 @@ static bool send_ready(struct signals *signals, const struct ev_head *head)
 	ready = processes_ready(processes, &signal->target.proc);
 	if (!(signal->flags & SIGNAL_NO_SENDER))
 		ready &= processes_ready(processes, &signal->sender.proc);
+	wanted = signal_runtimes(signals, signal);
+	if (wanted)
+		ready &= processes_runtimes(processes, &signal->target.proc, wanted, head->time_ns,
+					    &runtimes);
 	return ready;
 }
 
@@ -344,21 +404,6 @@ void signals_failed(struct signals *signals, const struct ev_send_failed *failed
 	send_take(signals, &failed->head, sizeof(*failed));
 }
 
-static struct folded *folded_get(struct signals *signals, const struct noise_key *key)
-{
-	struct folded *folded;
-
-	HASH_FIND(hh, signals->folded, key, sizeof(*key), folded);
-	if (folded)
-		return folded;
-	folded = calloc(1, sizeof(*folded));
-	if (!folded)
-		return NULL;
-	folded->key = *key;
-	HASH_ADD(hh, signals->folded, key, sizeof(folded->key), folded);
-	return folded;
-}
-
 struct image {
 	const struct proc_key *proc;
 	bool runs;
@@ -384,62 +429,67 @@ static void folded_gone(struct signals *signals, struct folded *folded)
 	free(folded);
 }
 
-struct noise_wait {
-	struct signals *signals;
-	bool ready;
-};
-
-static void noise_ask(void *context, const struct noise_key *key, const struct noise_row *row)
+/* A row for which there is no memory stays in the kernel and is said next time. */
+static void noise_row(void *context, const struct noise_key *key, const struct noise_row *row)
 {
-	struct noise_wait *wait = context;
-	struct folded *folded = folded_get(wait->signals, key);
+	struct folded *folded = folded_get(context, key, &row->target);
 
-	if (folded && row->count > folded->said)
-		wait->ready &= processes_ready(wait->signals->agent->processes, &key->proc);
+	if (folded)
+		folded->kernel = row->count;
+}
+
+static uint64_t folded_unsaid(const struct folded *folded)
+{
+	return folded->kernel + folded->here - folded->said;
 }
 
 bool signals_noise_ready(struct signals *signals)
 {
-	struct noise_wait wait = { .signals = signals, .ready = true };
+	struct folded *folded, *next;
+	bool ready = true;
 
-	hooks_noise(signals->agent->hooks, noise_ask, &wait);
-	return wait.ready;
+	hooks_noise(signals->agent->hooks, noise_row, signals);
+	HASH_ITER (hh, signals->folded, folded, next) {
+		if (folded_unsaid(folded))
+			ready &= processes_ready(signals->agent->processes, &folded->key.proc);
+	}
+	return ready;
 }
 
-static void noise_row(void *context, const struct noise_key *key, const struct noise_row *row)
+static void folded_say(struct signals *signals, struct folded *folded, double interval_s)
 {
-	struct signals *signals = context;
+	const struct noise_key *key = &folded->key;
 	struct agent *agent = signals->agent;
-	struct folded *folded = folded_get(signals, key);
 	struct alert alert = {
 		.kind = ALERT_NOISE,
 		.severity = SEVERITY_INFO,
 		.time_ns = host_now(),
-		.interval_s = signals->interval_s,
+		.interval_s = interval_s,
+		.count = folded_unsaid(folded),
 	};
 
-	if (!folded)
-		return; /* its count stays in the kernel and is said next time */
-	if (row->count > folded->said) {
-		detect_process(&alert.process, &row->target, agent->tick_ns);
-		alert.signal.number = key->signal;
-		alert.signal.from_same_process = key->from_same_process;
-		alert.signal.libc = processes_fill(agent->processes, &key->proc, &alert.process);
-		/* 32 is folded only as a timer's expiry: policy.c. */
-		alert.signal.has_code = key->signal == 32;
-		alert.signal.code = SI_TIMER;
-		alert.count = row->count - folded->said;
-		signals->folded_total += alert.count;
-		folded->said = row->count;
-		stream_say(&agent->stream, &alert);
-	}
-	folded_gone(signals, folded);
+	detect_process(&alert.process, &folded->target, agent->tick_ns);
+	alert.signal.number = key->signal;
+	alert.signal.from_same_process = key->from_same_process;
+	alert.signal.libc = processes_fill(agent->processes, &key->proc, &alert.process);
+	/* 32 is folded only as a timer's expiry: policy.c. */
+	alert.signal.has_code = key->signal == 32;
+	alert.signal.code = SI_TIMER;
+	signals->folded_total += alert.count;
+	folded->said += alert.count;
+	stream_say(&agent->stream, &alert);
 }
 
 void signals_noise(struct signals *signals, double interval_s)
 {
-	signals->interval_s = interval_s;
+	struct folded *folded, *next;
+
 	hooks_noise(signals->agent->hooks, noise_row, signals);
+	HASH_ITER (hh, signals->folded, folded, next) {
+		if (folded_unsaid(folded))
+			folded_say(signals, folded, interval_s);
+		folded_gone(signals, folded);
+	}
 }
 
 uint64_t signals_folded(const struct signals *signals)

@@ -8,6 +8,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "runtime.h"
+
 #define NOTE_BYTES	  65536
 #define INTERPRETER_BYTES 256
 
@@ -329,4 +331,25 @@ enum lock_libc symbols_libc(struct symbols *symbols)
 	if (program_has_abi_tag(symbols))
 		return LIBC_GLIBC;
 	return program_has_musl_names(symbols) ? LIBC_MUSL : LIBC_UNKNOWN;
+}
+
+uint32_t symbols_runtimes(struct symbols *symbols)
+{
+	Elf_Scn *scn = NULL;
+	GElf_Shdr section, names;
+	uint32_t runtimes = 0;
+	size_t index;
+
+	/* The names are read as a whole. */
+	if (elf_getshdrstrndx(symbols->elf, &index) ||
+	    !gelf_getshdr(elf_getscn(symbols->elf, index), &names) ||
+	    names.sh_size > SYMBOL_TABLE_BYTES)
+		return 0;
+	while ((scn = elf_nextscn(symbols->elf, scn)) && gelf_getshdr(scn, &section)) {
+		const char *name = elf_strptr(symbols->elf, index, section.sh_name);
+
+		if (name)
+			runtimes |= runtime_of_section(name);
+	}
+	return runtimes;
 }

@@ -70,4 +70,7 @@ void symbols_find(struct symbols *symbols, struct symbol_query *queries, size_t 
  */
 enum lock_libc symbols_libc(struct symbols *symbols);
 
+/* The runtimes that the program has in it, by its sections: enum runtime. */
+uint32_t symbols_runtimes(struct symbols *symbols);
+
 #endif

@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: GPL-2.0-only
+import java.io.InputStream;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
+import java.util.ArrayList;
+import java.util.List;
+
+/** Garbage, safepoints, interrupts, and sockets that are closed while a thread reads from them. */
+public class Load {
+	static volatile long kept;
+
+	static void churn(long end) {
+		List<byte[]> some = new ArrayList<>();
+
+		while (System.nanoTime() < end) {
+			some.add(new byte[1000]);
+			if (some.size() > 1000) {
+				kept += some.size();
+				some.clear();
+			}
+		}
+	}
+
+	static void closeUnderReader() throws Exception {
+		try (ServerSocket server = new ServerSocket(0, 1, InetAddress.getLoopbackAddress())) {
+			Socket client = new Socket(server.getInetAddress(), server.getLocalPort());
+			Socket peer = server.accept();
+			Thread reader = new Thread(() -> {
+				try (InputStream in = client.getInputStream()) {
+					in.read();
+				} catch (Exception closed) {
+					kept++;
+				}
+			});
+
+			reader.start();
+			while (reader.getState() != Thread.State.RUNNABLE)
+				Thread.onSpinWait();
+			Thread.sleep(5);
+			client.close();
+			reader.join();
+			peer.close();
+		}
+	}
+
+	static void interruptSleeper() throws Exception {
+		Thread sleeper = new Thread(() -> {
+			try {
+				Thread.sleep(100000);
+			} catch (InterruptedException asked) {
+				kept++;
+			}
+		});
+
+		sleeper.start();
+		sleeper.interrupt();
+		sleeper.join();
+	}
+
+	public static void main(String[] args) throws Exception {
+		long end = System.nanoTime() + (long) (Double.parseDouble(args[0]) * 1e9);
+		Thread[] workers = new Thread[3];
+
+		for (int i = 0; i < workers.length; i++) {
+			workers[i] = new Thread(() -> churn(end));
+			workers[i].start();
+		}
+		while (System.nanoTime() < end) {
+			closeUnderReader();
+			interruptSleeper();
+			System.gc();
+		}
+		for (Thread worker : workers)
+			worker.join();
+		System.out.println("done");
+		/*
+		 * Not by the end of main(): HotSpot's VM thread then ends with a lock that it keeps on
+		 * purpose, an instant before the process, and that is an orphan for as long.
+		 */
+		System.exit(0);
+	}
+}
