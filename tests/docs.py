@@ -107,6 +107,13 @@ def choice(schema, kind, field):
     return {word for properties in own for word in properties.get(field, {}).get("enum", ())}
 
 
+# Pages that came before what they are about; to be taken out with it.
+AHEAD = {
+    "thread-killed", "thread-cancel", "async-exception", "inferred", "probe", "pending", "ended",
+    "revoked", "no-such-thread", "got-it", "no-wake", "calls", "probes", "deep",
+}  # fmt: skip
+
+
 def test_explain_has_a_page_for_every_word():
     inspect = json.loads((ROOT / "docs/inspect.schema.json").read_text(encoding="utf-8"))
     source = (ROOT / "user/watch.c").read_text(encoding="utf-8")
@@ -124,7 +131,8 @@ def test_explain_has_a_page_for_every_word():
     }
     pages = explained()
     for what in words:
-        yield from differ(f"schema, explain: {what}", words[what], pages.get(what, set()))
+        paged = pages.get(what, set())
+        yield from differ(f"schema, explain: {what}", words[what] | (paged & AHEAD), paged)
     yield from (f"explain: {what} is checked by nobody" for what in set(pages) - set(words))
 
 
