@@ -89,6 +89,9 @@ USAGES = {
     "value that none takes": (["--failed=1"], "--failed"),
     "unknown command": (["frobnicate"], "frobnicate"),
     "two commands": (["watch", "check"], "check"),
+    "unknown word to explain": (["explain", "tidkill"], "'tidkill'.*tid-kill"),
+    "unknown word, nothing near": (["explain", "x\x1b[2J"], r"'x\\x1b\[2J'.*'deadhold explain'"),
+    "two words to explain": (["explain", "tid-kill", "noise"], "noise"),
     "unknown signal": (["-s", "SIGNOPE"], "SIGNOPE"),
     "unknown signal among known": (["-s", "TERM,NOPE,KILL"], "NOPE"),
     "signal 0": (["-s", "0"], "0"),
@@ -514,6 +517,13 @@ def test_output_closed(run):
     """Started without a stdout: what it opens first must not become it."""
     agent = run("-q", prefix=["sh", "-c", 'exec "$@" >&-', "sh"])
     expect_error(agent, FAILED, "standard output")
+
+
+@pytest.mark.parametrize("words", [["explain"], ["explain", "noise"]])
+def test_explain_without_privilege(run, words):
+    agent = run(*words, prefix=["setpriv", "--reuid=65534", "--clear-groups", "--bounding-set=-all"])
+    assert agent.wait() == 0, agent.said()
+    assert agent.lines and not agent.errors, agent.said()
 
 
 @pytest.mark.parametrize("word", ["--help", "--version", "check", "explain"])

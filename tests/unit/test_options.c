@@ -342,7 +342,6 @@ static void wrong(void **state)
 		{ "--btf x", "unknown option '--btf'" },
 		{ "--container x", "unknown option '--container'" },
 		{ "--unit x", "unknown option '--unit'" },
-		{ "explain x", "unknown command 'explain'" },
 		{ "report x", "unknown command 'report'" },
 		{ "--usage", "unknown option '--usage'" },
 	};
