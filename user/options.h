@@ -48,13 +48,13 @@ struct options {
 	bool failed;
 	bool all_signals;
 	bool cmdline;
-	bool all;	  /* inspect */
-	const char *word; /* explain; NULL: all of them */
-	double probe_s;	  /* inspect; 0: no probe */
+	bool all;	/* inspect */
+	double probe_s; /* inspect; 0: no probe */
 	bool quiet;
 	bool verbose;
 	double noise_interval_s;
 	double duration_s; /* 0: until interrupted */
+	const char *word;  /* explain; NULL: all of them */
 };
 
 /*

@@ -8,8 +8,6 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#include "runtime.h"
-
 #define NOTE_BYTES	  65536
 #define INTERPRETER_BYTES 256
 

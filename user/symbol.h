@@ -13,6 +13,7 @@
 
 #include "alert.h"
 #include "cleanup.h"
+#include "runtime.h"
 
 #define SYMBOL_FILE_BYTES  (4ull << 30)
 #define SYMBOL_TABLE_BYTES (24u << 20) /* a million symbols: some 20 ms */
