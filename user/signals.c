@@ -45,6 +45,7 @@ struct folded {
 	uint64_t kernel;       /* folded there, up to the last look */
 	uint64_t here;	       /* by us, before the kernel knew on what the process runs */
 	uint64_t said;
+	bool over; /* its process has ended, and all is said */
 	UT_hash_handle hh;
 };
 
@@ -416,17 +417,13 @@ static void image_row(void *context, const struct task_row *row)
 	image->runs |= proc_equal(&row->task.proc, image->proc);
 }
 
-/* Nobody of that process, or of that image of it: the kernel's row and ours can go. */
-static void folded_gone(struct signals *signals, struct folded *folded)
+/* Nobody of that process, or of that image of it, any more. */
+static bool folded_is_over(const struct signals *signals, const struct folded *folded)
 {
 	struct image image = { .proc = &folded->key.proc };
 
-	if (hooks_snapshot(signals->agent->hooks, folded->key.proc.tgid, image_row, &image) ||
-	    image.runs)
-		return;
-	hooks_noise_remove(signals->agent->hooks, &folded->key);
-	HASH_DEL(signals->folded, folded);
-	free(folded);
+	return !hooks_snapshot(signals->agent->hooks, folded->key.proc.tgid, image_row, &image) &&
+	       !image.runs;
 }
 
 /* A row for which there is no memory stays in the kernel and is said next time. */
@@ -480,6 +477,18 @@ static void folded_say(struct signals *signals, struct folded *folded, double in
 	stream_say(&agent->stream, &alert);
 }
 
+static void folded_forget(struct signals *signals)
+{
+	struct folded *folded, *next;
+
+	HASH_ITER (hh, signals->folded, folded, next) {
+		if (!folded->over)
+			continue;
+		HASH_DEL(signals->folded, folded);
+		free(folded);
+	}
+}
+
 void signals_noise(struct signals *signals, double interval_s)
 {
 	struct folded *folded, *next;
@@ -488,8 +497,11 @@ void signals_noise(struct signals *signals, double interval_s)
 	HASH_ITER (hh, signals->folded, folded, next) {
 		if (folded_unsaid(folded))
 			folded_say(signals, folded, interval_s);
-		folded_gone(signals, folded);
+		folded->over = folded_is_over(signals, folded);
+		if (folded->over)
+			hooks_noise_remove(signals->agent->hooks, &folded->key);
 	}
+	folded_forget(signals);
 }
 
 uint64_t signals_folded(const struct signals *signals)
