@@ -29,4 +29,5 @@ for _ in workers:
     jobs.put(None)
 for worker in workers:
     worker.join()
+signal.setitimer(signal.ITIMER_REAL, 0)  # it would end the interpreter on its way out
 print("done")
