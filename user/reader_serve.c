@@ -10,6 +10,7 @@
 
 #include "confine.h"
 #include "look.h"
+#include "memory.h"
 
 #define REST_MS 1000
 
@@ -51,7 +52,7 @@ static void serve_wait(bool *rested)
 
 	if (*rested || poll(&request, 1, REST_MS))
 		return;
-	census_rest();
+	memory_rest();
 	*rested = true;
 }
 
