@@ -118,6 +118,8 @@ enum lock_type {
 	LOCK_RWLOCK,
 	LOCK_STDIO,
 	LOCK_FUTEX,
+	LOCK_PYTHON_LOCK,
+	LOCK_PYTHON_RLOCK,
 	LOCK_TYPES
 };
 enum lock_kind {

@@ -130,6 +130,10 @@ static enum lock_type lock_type_of(const struct lock_state *state)
 		return LOCK_MUTEX;
 	case LAYOUT_GLIBC_STDIO:
 		return LOCK_STDIO;
+	case LAYOUT_PYTHON_LOCK:
+		return LOCK_PYTHON_LOCK;
+	case LAYOUT_PYTHON_RLOCK:
+		return LOCK_PYTHON_RLOCK;
 	default:
 		return LOCK_FUTEX;
 	}
@@ -156,9 +160,7 @@ void detect_lock(struct lock_info *out, const struct lock_state *state, enum loc
 		 enum lock_libc libc)
 {
 	bool layout_is_musl = state->layout == LAYOUT_MUSL_MUTEX;
-	bool layout_is_rust = state->layout == LAYOUT_TRISTATE;
-	bool layout_is_glibc = state->layout != LAYOUT_PI_FUTEX && !layout_is_musl &&
-			       !layout_is_rust;
+	bool layout_is_glibc = state->layout < LAYOUT_PI_FUTEX && !layout_is_musl;
 
 	*out = (struct lock_info){
 		.address = state->address,

@@ -39,6 +39,7 @@ struct look {
 	uint32_t want;	      /* enum look_want */
 	int32_t pidfd;	      /* with LOOK_PIDFD */
 	uint32_t n;	      /* addresses, 0 to LOOK_ADDRESSES */
+	uint32_t objects;     /* with LOOK_WORDS, bit i: at address i is an object of CPython's */
 	uint64_t address[LOOK_ADDRESSES];
 	/* Bytes from the start of the lock object to its futex word: the symbol is the object's. */
 	uint32_t into[LOOK_ADDRESSES];
@@ -86,6 +87,7 @@ struct park {
 	int32_t tgid;
 	uint64_t start_ticks;
 	uint64_t sp;
+	uint64_t word;	  /* on which it waits; threads of CPython that park are not meant */
 	uint64_t regs[6]; /* callee-saved registers, pointers likewise; 0: none */
 };
 

@@ -513,6 +513,7 @@ static bool park_ask(struct sweep *sweep)
 		.tgid = row->task.proc.tgid,
 		.start_ticks = row->task.proc.start_ns / sweep->agent->tick_ns,
 		.sp = row->sp,
+		.word = row->word,
 	};
 
 	sweep->from = sweep->at++;
