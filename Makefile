@@ -126,7 +126,7 @@ test-vm:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
-		  user/censuses.c user/inspect.c user/sweep.c user/signals.c,$(wildcard user/*.c))
+		  user/censuses.c user/inspect.c user/sweep.c user/signals.c user/pythons.c,$(wildcard user/*.c))
 UNIT_OBJECTS := $(patsubst user/%.c,$(BUILD)/unit/%.o,$(UNIT_MODULES))
 
 .SECONDARY: $(UNIT_OBJECTS)

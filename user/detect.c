@@ -205,6 +205,11 @@ struct shared_place detect_mapping(struct lock_info *info, const struct look_map
 	return place;
 }
 
+uint32_t detect_object(uint32_t layout)
+{
+	return layout == LAYOUT_PYTHON_LOCK || layout == LAYOUT_PYTHON_RLOCK;
+}
+
 bool detect_left_by(const struct lock_state *state, uint32_t owner)
 {
 	if (!state->held)
@@ -222,10 +227,15 @@ enum orphan_state detect_orphan(uint32_t layout, uint64_t word, uint32_t owner, 
 	/* The descriptor may be another thread's by now, or gone. The lock is where it was left. */
 	if (layout == LAYOUT_GLIBC_STDIO && lock_stdio_thread(words) == thread)
 		return ORPHAN_STILL;
+	/* Likewise. As long as the RLock names the descriptor nobody else can take it. */
+	if (layout == LAYOUT_PYTHON_RLOCK && lock_owner(layout, word, words, &state) &&
+	    state.held && state.thread == thread)
+		return ORPHAN_STILL;
 	*how = CLEARED_GONE;
 	if (!words->have_at || !lock_owner(layout, word, words, &state))
 		return ORPHAN_CLEARED;
-	if (layout != LAYOUT_GLIBC_STDIO && detect_left_by(&state, owner))
+	if (layout != LAYOUT_GLIBC_STDIO && layout != LAYOUT_PYTHON_RLOCK &&
+	    detect_left_by(&state, owner))
 		return ORPHAN_STILL;
 	*how = state.robust ? CLEARED_RECOVERED : CLEARED_FOREIGN_UNLOCK;
 	return ORPHAN_CLEARED;

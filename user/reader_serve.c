@@ -17,8 +17,11 @@
 /* Whether the packet is a whole request that stays within its limits. */
 static bool request_sound(const struct reader_request *request, ssize_t len)
 {
-	if (len != sizeof(*request) || request->call > READER_CENSUS)
+	if (len != sizeof(*request) || request->call > READER_PYTHON)
 		return false;
+	if (request->call == READER_PYTHON)
+		return request->python.n_parked <= request->python.n &&
+		       request->python.n <= PYTHON_WORDS;
 	return request->call != READER_LOOK || request->look.n <= LOOK_ADDRESSES;
 }
 
@@ -41,6 +44,9 @@ static void serve_request(const struct reader_request *request, struct reader_pa
 		break;
 	case READER_CENSUS:
 		census_read(&request->census, &page->tids, request->until_ns, &reply->census);
+		break;
+	case READER_PYTHON:
+		python_read(&request->python, request->until_ns, &reply->python);
 		break;
 	}
 }
@@ -77,7 +83,7 @@ void reader_serve(int fd, pid_t agent, struct reader_page *page)
 		if (!request_sound(&request, n))
 			_exit(EXIT_FAILURE);
 		serve_request(&request, page, &reply);
-		rested &= request.call != READER_CENSUS;
+		rested &= request.call != READER_CENSUS && request.call != READER_PYTHON;
 		len = reader_reply_bytes(request.call, request.look.n);
 		if (send(CONFINE_FD, &reply, len, MSG_NOSIGNAL) != (ssize_t)len)
 			_exit(EXIT_FAILURE);

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "detect.h"
 #include "host.h"
 #include "look.h"
 
@@ -150,7 +151,7 @@ static int locks_again(struct survey *survey, const struct roster *own)
 		struct look look = { .tgid = place->tgid, .want = LOOK_WORDS, .n = 1 };
 
 		look.address[0] = place->word;
-		look.objects = place->layout >= LAYOUT_PYTHON_LOCK;
+		look.objects = detect_object(place->layout);
 		survey_step(survey, STEP_MEMORY, place->tgid);
 		look_read(&look, 0, &answer);
 		if (answer.error == -ESRCH && place->tgid == survey->task.tgid)
