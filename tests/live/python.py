@@ -71,3 +71,8 @@ class Python(Steps):
         Workload.__init__(self, "python", **settings)
         self.command = [found.path, "-B", str(STEPS)]
         self.version = found.version
+
+    def reason(self, agent):
+        """Of a thread whose function returned. How glibc 2.43 and later mark that is not known."""
+        libc = tuple(map(int, self.first["libc"].split()[1].split(".")))
+        return agent.reason("return") if libc < (2, 43) else "unknown"

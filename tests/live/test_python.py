@@ -62,13 +62,13 @@ def rlock(event, **members):
     }
 
 
-def orphaned(agent, died, lock, waiters, **members):
+def orphaned(reason, died, lock, waiters, **members):
     return {
         "kind": "lock-orphaned",
         "severity": "critical",
         "process": {"pid": died["pid"]},
         "thread": {"tid": died["tid"]},
-        "exit": {"reason": agent.reason("return")},
+        "exit": {"reason": reason},
         "locks": [lock],
         "waiters": any_order([{"thread": {"tid": w["tid"]}} for w in waiters]),
         **members,
@@ -107,7 +107,7 @@ def test_rlock_exception(agent, python):
     agent.wait_for(kind="orphan-cleared", pid=w.pid)
     lock = rlock(first, recursion=1)
     expect(agent, w, [
-        orphaned(agent, died, lock, [first, second]),
+        orphaned(w.reason(agent), died, lock, [first, second]),
         any_order([waits(died, lock, first), waits(died, lock, second)]),
         cleared(lock, "process-exit"),
     ], kinds=LOCK_KINDS)
@@ -122,7 +122,7 @@ def test_rlock_return(agent, python):
     agent.wait_for(kind="orphan-wait", pid=w.pid)
     lock = rlock(waiter, recursion=2)
     expect(agent, w, [
-        orphaned(agent, died, lock, [waiter], severity="warning"),
+        orphaned(w.reason(agent), died, lock, [waiter], severity="warning"),
         waits(died, lock, waiter, severity="warning", wait={"timeout_ns": ANY}),
     ], kinds=LOCK_KINDS)
 
@@ -139,7 +139,7 @@ def test_rlock_waiter_later(agent, python):
     agent.wait_for(kind="orphan-wait", pid=w.pid, thread={"tid": second["tid"]})
     lock = rlock(first)
     expect(agent, w, [
-        orphaned(agent, died, lock, [first]),
+        orphaned(w.reason(agent), died, lock, [first]),
         waits(died, lock, first),
         waits(died, lock, second),
     ], kinds=LOCK_KINDS)
@@ -159,7 +159,7 @@ def test_rlock_freed(agent, python):
     agent.wait_for(kind="orphan-cleared", pid=w.pid)
     lock = rlock(waiter)
     expect(agent, w, [
-        orphaned(agent, died, lock, [waiter]),
+        orphaned(w.reason(agent), died, lock, [waiter]),
         waits(died, lock, waiter),
         cleared(lock, "foreign-unlock"),
     ], kinds=LOCK_KINDS)
@@ -175,7 +175,7 @@ def test_rlock_before_the_agent(start_agent, python):
     agent.wait_for(kind="orphan-wait", pid=w.pid)
     lock = rlock(waiter)
     expect(agent, w, [
-        orphaned(agent, died, lock, [waiter], thread=ABSENT, exit={"reason": "unknown"}),
+        orphaned(w.reason(agent), died, lock, [waiter], thread=ABSENT, exit={"reason": "unknown"}),
         waits(died, lock, waiter, owner={"thread": ABSENT, "exit": {"reason": "unknown"}}),
     ], kinds=LOCK_KINDS)
 
