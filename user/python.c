@@ -77,11 +77,3 @@ bool python_deque_read(const uint64_t object[7], struct python_deque *deque)
 	return deque->left && deque->right && deque->first < PYTHON_BLOCK_ITEMS &&
 	       deque->last < PYTHON_BLOCK_ITEMS;
 }
-
-bool python_path(const char *path, size_t len)
-{
-	const char *slash = memrchr(path, '/', len);
-	const char *name = slash ? slash + 1 : path;
-
-	return memmem(name, path + len - name, "python", 6);
-}

@@ -80,7 +80,4 @@ struct python_deque {
 };
 bool python_deque_read(const uint64_t object[7], struct python_deque *deque);
 
-/* Is the file a program or a library of Python's? */
-bool python_path(const char *path, size_t len);
-
 #endif

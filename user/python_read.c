@@ -80,14 +80,14 @@ uint32_t python_thread_tid(const struct task *task, uint64_t thread)
 
 /* ---- the process ---- */
 
-int python_is(const struct task *task)
+static int python_is(const struct task *task)
 {
 	_cleanup_(task_maps_close) struct task_maps maps = { .fd = -1 };
 	struct proc_mapping m;
 	int err = task_maps_open(&maps, task->thread);
 
 	while (!err && (err = task_maps_next(&maps, &m)) > 0) {
-		if (m.exec && m.path && python_path(m.path, m.path_len))
+		if (m.exec && m.path && proc_path_runtime(m.path, m.path_len) == RUNTIME_PYTHON)
 			return 1;
 		err = 0;
 	}

@@ -53,9 +53,6 @@ struct python_answer {
 /* until_ns: CLOCK_MONOTONIC. A find may be told with two slices. Not reentrant (memory.h). */
 void python_read(const struct python_ask *ask, uint64_t until_ns, struct python_answer *answer);
 
-/* Does it run Python's code? 1, 0 or -errno. */
-int python_is(const struct task *task);
-
 /* Does a thread that sleeps on this word park, for one of Python's objects? */
 bool python_is_parked(const struct task *task, uint64_t word);
 

@@ -466,7 +466,7 @@ int survey_python(struct survey *survey)
 						     .left_s = survey->ask->census_s };
 	int err;
 
-	if (!candidates_count(survey) || python_is(&survey->task) <= 0)
+	if (!(survey->runtimes & 1u << RUNTIME_PYTHON) || !candidates_count(survey))
 		return 0;
 	err = words_search(&pythons, true);
 	if (!err)
