@@ -38,7 +38,7 @@ LIVE      += $(LIVE_RUST) $(LIVE_GO)
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 
 .DELETE_ON_ERROR:
-.PHONY: all run test test-unit test-live test-vm demo bench bench-long static install uninstall \
+.PHONY: all run test test-unit test-live test-vm pythons demo bench bench-long static install uninstall \
 	format format-check lint clean vmlinux
 
 all: $(BUILD)/deadhold
@@ -99,24 +99,21 @@ run:
 	tools/as-root $(BUILD)/deadhold $(ARGS)
 
 demo:
-	tools/packages build
-	$(MAKE) all $(BUILD)/demo
+	tools/packages build demo
+	$(MAKE) all
 	tools/as-root tests/demo/run
-
-$(BUILD)/demo: tests/demo/demo.c | $(BUILD)
-	$(call Q,CC    )$(CC) -O1 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -pthread $< -o $@
 
 # --- tests
 
 test:
 	tools/packages build test
-	$(MAKE) all static $(LIVE) $(UNIT) $(BUILD)/demo
+	$(MAKE) all static $(LIVE) $(UNIT) pythons
 	tests/run unit contract docs build live rungs
 
 test-unit: all $(UNIT)
 	tests/run unit contract docs
 
-test-live: all static $(LIVE) $(BUILD)/demo
+test-live: all static $(LIVE) pythons
 	tests/run live rungs
 
 test-vm:
@@ -136,6 +133,11 @@ $(BUILD)/unit/%.o: user/%.c Makefile | $(BUILD)/unit
 
 $(BUILD)/unit/test_%: tests/unit/test_%.c $(UNIT_OBJECTS)
 	$(call Q,CC    )$(CC) $(ALL_CFLAGS) -O1 $(SANITIZE) $< $(UNIT_OBJECTS) -o $@ -pthread -lcmocka -lelf -lz -ljansson -lcap
+
+# CPythons of other suites, for the live tests. Where they are not to be had, these say so.
+pythons:
+	-@tests/python/get trixie 3.13
+	-@tests/python/get sid 3.14
 
 WORKLOAD := -O1 -g -D_GNU_SOURCE -Wall -Wextra -Werror -MMD -MP
 

@@ -160,6 +160,7 @@ void detect_lock(struct lock_info *out, const struct lock_state *state, enum loc
 		 enum lock_libc libc)
 {
 	bool layout_is_musl = state->layout == LAYOUT_MUSL_MUTEX;
+	bool layout_is_rust = state->layout == LAYOUT_TRISTATE;
 	bool layout_is_glibc = state->layout < LAYOUT_TRISTATE && !layout_is_musl;
 
 	*out = (struct lock_info){

@@ -279,7 +279,7 @@ static void search_end(struct pythons *pythons)
 
 	pythons->searching = false;
 	pythons->work = true;
-	pythons->totals.searches++;
+	pythons->totals.searches += pythons->found.python;
 	if (!process)
 		return;
 	process->known = true;
