@@ -117,6 +117,10 @@ static int search_words(struct pythons *pythons, uint64_t *words, size_t n, word
 
 	if (!n)
 		return 0;
+	if (pythons->left_s <= 0) {
+		pythons->cut = true;
+		return 0;
+	}
 	n = word_sort(words, n);
 	word_set_init(&pythons->set, words, n);
 	pythons->found = found;
