@@ -8,6 +8,7 @@
 
 #include "cases.h"
 #include "detect.h"
+#include "pythons.h"
 #include "proc.h"
 
 /*
@@ -1145,23 +1146,24 @@ static void descriptor_match(void *context, const struct dead *dead)
 
 /*
  * A descriptor is used again by later threads. So the one that ended with it is the owner only if no
- * other can be: all ends since the process's start are known, and there was one. If there was none, the
- * lock came by fork.
+ * other can be: the program was seen to begin, all ends since are known, and there was one. In a process
+ * that began by fork alone the lock may have come with it: if nobody ended with that descriptor, it has.
  */
 static void owner_fill_descriptor(struct orphan_case *c, uint64_t descriptor)
 {
 	struct agent *agent = c->cases->agent;
 	struct descriptor_search search = { .descriptor = descriptor };
+	bool image_seen = pythons_image_seen(agent->pythons, &c->proc);
 
 	c->exit = (struct exit_info){ .reason = EXIT_UNKNOWN };
 	if (c->proc.start_ns < agent->started_boot_ns || !agent_dead_all_known(agent))
 		return;
 	model_process_dead(&agent->model, &c->proc, descriptor_match, &search);
-	if (search.n == 1) {
+	if (search.n == 1 && image_seen) {
 		c->owner = search.dead->thread;
 		c->exit = search.dead->exit;
 		c->owner_ns_tid = search.dead->key.ns_tid;
-	} else if (!search.n) {
+	} else if (!search.n && !image_seen) {
 		c->exit.reason = EXIT_FORK;
 	}
 }

@@ -21,6 +21,8 @@
 #define SLICE_NS   100000ull
 /* Of other processes nothing is told: a fork bomb's. */
 #define PROCESSES 4096
+/* Programs that are remembered to have begun: where more run at a time, the oldest are not. */
+#define IMAGES 16384
 
 /* One wait of one thread, as long as it lasts. */
 struct python_wait {
@@ -47,9 +49,16 @@ struct python_process {
 	UT_hash_handle hh;
 };
 
+/* A program that was seen to begin. */
+struct image {
+	struct proc_key key;
+	UT_hash_handle hh; /* in order of insertion */
+};
+
 struct pythons {
 	struct agent *agent;
 	struct python_process *processes;
+	struct image *images;
 	struct budget budget;
 	struct python_totals totals;
 	uint64_t pass, round;
@@ -91,12 +100,20 @@ static void process_free(struct pythons *pythons, struct python_process *process
 	free(process);
 }
 
+static void image_free(struct pythons *pythons, struct image *image)
+{
+	HASH_DEL(pythons->images, image);
+	free(image);
+}
+
 void pythons_free(struct pythons *pythons)
 {
 	if (!pythons)
 		return;
 	while (pythons->processes)
 		process_free(pythons, pythons->processes);
+	while (pythons->images)
+		image_free(pythons, pythons->images);
 	free(pythons);
 }
 
@@ -204,10 +221,38 @@ void pythons_pass(struct pythons *pythons)
 	pythons->work = true;
 }
 
+static struct image *image_find(const struct pythons *pythons, const struct proc_key *proc)
+{
+	struct image *image;
+
+	HASH_FIND(hh, pythons->images, proc, sizeof(*proc), image);
+	return image;
+}
+
+void pythons_exec(struct pythons *pythons, const struct proc_key *proc)
+{
+	struct image *image = image_find(pythons, proc) ? NULL : calloc(1, sizeof(*image));
+
+	if (!image)
+		return;
+	if (HASH_COUNT(pythons->images) >= IMAGES)
+		image_free(pythons, pythons->images);
+	image->key = *proc;
+	HASH_ADD(hh, pythons->images, key, sizeof(image->key), image);
+}
+
+bool pythons_image_seen(const struct pythons *pythons, const struct proc_key *proc)
+{
+	return image_find(pythons, proc);
+}
+
 void pythons_process_over(struct pythons *pythons, const struct proc_key *proc)
 {
 	struct python_process *process = process_find(pythons, proc);
+	struct image *image = image_find(pythons, proc);
 
+	if (image)
+		image_free(pythons, image);
 	if (process)
 		process_free(pythons, process);
 }

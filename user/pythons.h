@@ -19,6 +19,12 @@ void pythons_free(struct pythons *pythons);
 void pythons_row(struct pythons *pythons, const struct task_row *row);
 void pythons_pass(struct pythons *pythons);
 
+/*
+ * A process began a program, and what is in its memory began with it. Of one that was not seen to, it may
+ * be that fork copied it: pythons_image_seen().
+ */
+void pythons_exec(struct pythons *pythons, const struct proc_key *proc);
+bool pythons_image_seen(const struct pythons *pythons, const struct proc_key *proc);
 void pythons_process_over(struct pythons *pythons, const struct proc_key *proc);
 
 /* CLOCK_MONOTONIC ns at which pythons_run_due() is to be called; 0: nothing is due. */

@@ -101,6 +101,7 @@ static void event_exec(struct watch *w, const struct ev_exec *ev)
 
 	old.exec_id = ev->old_exec_id;
 	process_over(w, &old, CLEARED_EXEC, false, ev->head.time_ns);
+	pythons_exec(w->agent.pythons, &ev->proc);
 }
 
 static void event_process_exit(struct watch *w, const struct ev_process_exit *ev)
