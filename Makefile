@@ -38,7 +38,7 @@ LIVE      += $(LIVE_RUST) $(LIVE_GO)
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 
 .DELETE_ON_ERROR:
-.PHONY: all run test test-unit test-live test-vm demo bench bench-long static install uninstall \
+.PHONY: all run test test-unit test-live test-vm pythons demo bench bench-long static install uninstall \
 	format format-check lint clean vmlinux
 
 all: $(BUILD)/deadhold
@@ -105,24 +105,21 @@ run:
 	tools/as-root $(BUILD)/deadhold $(ARGS)
 
 demo:
-	tools/packages build
-	$(MAKE) all $(BUILD)/demo
+	tools/packages build demo
+	$(MAKE) all
 	tools/as-root tests/demo/run
-
-$(BUILD)/demo: tests/demo/demo.c | $(BUILD)
-	$(call Q,CC    )$(CC) -O1 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -pthread $< -o $@
 
 # --- tests
 
 test:
 	tools/packages build test
-	$(MAKE) all static $(LIVE) $(UNIT) $(BUILD)/demo
+	$(MAKE) all static $(LIVE) $(UNIT) pythons
 	tests/run unit contract docs build live rungs
 
 test-unit: all $(UNIT)
 	tests/run unit contract docs
 
-test-live: all static $(LIVE) $(BUILD)/demo
+test-live: all static $(LIVE) pythons
 	tests/run live rungs
 
 test-vm:
@@ -132,7 +129,7 @@ test-vm:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
-		  user/censuses.c user/inspect.c user/sweep.c user/signals.c,$(wildcard user/*.c))
+		  user/censuses.c user/inspect.c user/sweep.c user/signals.c user/pythons.c,$(wildcard user/*.c))
 UNIT_OBJECTS := $(patsubst user/%.c,$(BUILD)/unit/%.o,$(UNIT_MODULES))
 
 .SECONDARY: $(UNIT_OBJECTS)
@@ -142,6 +139,11 @@ $(BUILD)/unit/%.o: user/%.c Makefile | $(BUILD)/unit
 
 $(BUILD)/unit/test_%: tests/unit/test_%.c $(UNIT_OBJECTS)
 	$(call Q,CC    )$(CC) $(ALL_CFLAGS) -O1 $(SANITIZE) $< $(UNIT_OBJECTS) -o $@ -pthread -lcmocka -lelf -lz -ljansson -lcap
+
+# CPythons of other suites, for the live tests. Where they are not to be had, these say so.
+pythons:
+	-@tests/python/get trixie 3.13
+	-@tests/python/get sid 3.14
 
 WORKLOAD := -O1 -g -D_GNU_SOURCE -Wall -Wextra -Werror -MMD -MP
 
@@ -184,7 +186,7 @@ $(BUILD)/bench/bench: tests/bench/bench.c | $(BUILD)/bench
 	$(call Q,CC    )$(CC) -O2 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -pthread $< -o $@
 
 # The census's own modules, without sanitizers: it is measured.
-CENSUS := user/census.c user/census_read.c user/resident.c user/task.c user/proc.c
+CENSUS := user/census.c user/census_read.c user/memory.c user/resident.c user/task.c user/proc.c
 
 $(BUILD)/bench/census: tests/bench/census.c $(CENSUS) | $(BUILD)/bench
 	$(call Q,CC    )$(CC) $(ALL_CFLAGS) $< $(CENSUS) -o $@

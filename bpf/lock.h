@@ -15,6 +15,9 @@
  *                 next@32. Futex word: lock@4.
  *   glibc stdio   sysdeps/nptl/stdio-lock.h, the lock of a FILE: lock@0 cnt@4 owner@8, where owner is the
  *                 address of the holder's thread descriptor. Futex word: lock.
+ *   CPython       an object's reference count@0 and type@8, then of _thread.lock and _thread.RLock (the
+ *                 sources and the versions are in python.h): lock@16, and of RLock owner@24 (a thread
+ *                 descriptor) and count@32. Nobody sleeps on a word of the object: python_read.c.
  */
 #ifndef DEADHOLD_LOCK_H
 #define DEADHOLD_LOCK_H
@@ -63,6 +66,9 @@
  */
 #define GLIBC_NUSERS_LIMIT 0x4000u
 
+/* Waiters of one lock, recursions of one thread: more is taken for something else. */
+#define LOCK_COUNT_LIMIT 0x10000u
+
 enum lock_layout {
 	LAYOUT_NONE,	    /* no lock that records its owner */
 	LAYOUT_GLIBC_MUTEX, /* normal, recursive, errorcheck, adaptive, priority-protect */
@@ -74,6 +80,9 @@ enum lock_layout {
 	LAYOUT_GLIBC_STDIO,
 	LAYOUT_TRISTATE, /* Rust's mutex: 0 free, 1 locked, 2 waited for; names nobody */
 	LAYOUT_PI_FUTEX, /* FUTEX_LOCK_PI on a word with nothing known around it: the kernel's ABI */
+	/* By the address of the object, where a thread was found to wait for it; of the agent's alone. */
+	LAYOUT_PYTHON_LOCK,
+	LAYOUT_PYTHON_RLOCK,
 	LAYOUTS,
 };
 
@@ -85,15 +94,15 @@ struct lock_words {
 	__u32 at[LOCK_WORDS_FROM];	 /* the word itself, then + 4 to + 36 */
 	__u8 have_before;		 /* before[] was readable */
 	__u8 have_at;			 /* how many of at[] were: 0, 1 or all */
-	__u8 have_thread;		 /* at lock_stdio_thread() is a thread descriptor */
-	__u8 pad;
+	__u8 have_thread; /* at lock_stdio_thread(), or lock_python_thread(), is a thread descriptor */
+	__u8 object; /* LAYOUT_PYTHON_*: the type of the object at the word is called so; else 0 */
 	__u32 thread_tid; /* its TID; 0: ended, −1: joined as well */
 };
 
 /* What the memory says of a lock. */
 struct lock_state {
 	__u64 address;	 /* of the lock object */
-	__u64 thread;	 /* stdio: the holder's descriptor; else 0 */
+	__u64 thread;	 /* stdio, python-rlock: the holder's descriptor; else 0 */
 	__u32 owner;	 /* TID in the owner's own PID namespace; 0: nobody is named */
 	__u32 recursion; /* times held; 0: the layout does not count */
 	__u32 kind;	 /* glibc's or musl's kind, as the memory has it */
@@ -238,6 +247,66 @@ static inline bool lock_read_glibc_stdio(const struct lock_words *w, struct lock
 	return s->owner || s->owner_died;
 }
 
+#ifndef __VMLINUX_H__
+/* What a living object has at its start: a count of references that is no pointer, and a type. */
+#define PYTHON_REFERENCES_LIMIT 0x100000u
+
+static inline bool lock_python_object(const struct lock_words *w)
+{
+	/* 3.14 has flags in the upper quarter of the count. A freed object has a link there, or 0. */
+	return w->have_at == LOCK_WORDS_FROM && w->at[0] && w->at[0] < PYTHON_REFERENCES_LIMIT &&
+	       !(w->at[1] & 0xffff) && !(w->at[2] & 7) && (w->at[2] | w->at[3]);
+}
+
+/* Who holds an RLock: the descriptor, whoever's it is by now; 0: nobody. Read like lock_stdio_thread(). */
+static inline __u64 lock_python_thread(const struct lock_words *w)
+{
+	return w->at[6] | (__u64)w->at[7] << 32;
+}
+
+/* lock@16 is a PyMutex, one byte (1 locked, 2 somebody is parked), or the address of a semaphore. */
+static inline bool lock_python_mutex(const struct lock_words *w)
+{
+	return !w->at[5] && w->at[4] < 4;
+}
+
+static inline bool lock_read_python_lock(const struct lock_words *w, struct lock_state *s)
+{
+	if (w->object != LAYOUT_PYTHON_LOCK || !lock_python_object(w))
+		return false;
+	/* Where it has a semaphore, `locked` is a byte of its own. */
+	s->held = lock_python_mutex(w) ? w->at[4] & 1 : w->at[8] & 1;
+	return true;
+}
+
+/*
+ * A descriptor that is none any more (its stack was unmapped or used for something else) or that has no
+ * TID any more is that of a dead thread.
+ */
+static inline bool lock_read_python_rlock(const struct lock_words *w, struct lock_state *s)
+{
+	__u64 count = w->at[8] | (__u64)w->at[9] << 32;
+
+	if (w->object != LAYOUT_PYTHON_RLOCK || !lock_python_object(w))
+		return false;
+	if (lock_python_mutex(w)) { /* 3.14: the level is that above the first */
+		if (!(w->at[4] & 1))
+			return true;
+		count++;
+	}
+	if (!count || !lock_python_thread(w))
+		return true;
+	s->held = 1;
+	s->thread = lock_python_thread(w);
+	s->recursion = count < LOCK_COUNT_LIMIT ? count : 0;
+	if (w->have_thread && lock_tid_plausible(w->thread_tid))
+		s->owner = w->thread_tid;
+	else
+		s->owner_died = 1;
+	return true;
+}
+#endif
+
 static inline bool lock_read_musl_mutex(const struct lock_words *w, struct lock_state *s)
 {
 	__u32 type = w->before[2], word = w->at[0];
@@ -311,6 +380,12 @@ static inline bool lock_owner(__u32 layout, __u64 address, const struct lock_wor
 		return lock_read_musl_mutex(w, s);
 	case LAYOUT_GLIBC_STDIO:
 		return lock_read_glibc_stdio(w, s);
+#ifndef __VMLINUX_H__
+	case LAYOUT_PYTHON_LOCK:
+		return lock_read_python_lock(w, s);
+	case LAYOUT_PYTHON_RLOCK:
+		return lock_read_python_rlock(w, s);
+#endif
 	default:
 		return false;
 	}
@@ -408,8 +483,6 @@ static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct
 #define LOCK_OBJECT_BYTES	 40
 #define LOCK_OBJECT_BYTES_RWLOCK 52
 
-/* Waiters of one lock, recursions of one thread: more is taken for something else. */
-#define LOCK_COUNT_LIMIT 0x10000u
 /* __spins of an adaptive mutex is a short; glibc's elision counter next to it starts at 3 */
 #define GLIBC_SPINS_LIMIT   0x7fffu
 #define GLIBC_ELISION_LIMIT 0xffu

@@ -33,6 +33,7 @@ struct agent {
 	struct cases *cases;
 	struct sweep *sweep;
 	struct censuses *censuses;
+	struct pythons *pythons;
 	struct unsaid unsaid;
 	uint64_t reader_failures; /* no reader could be started */
 	uint64_t dead_forgotten;  /* dead threads that made room for later ones */
@@ -40,5 +41,15 @@ struct agent {
 	uint64_t orphan_number;
 	size_t blocked_at_start;
 };
+
+/* Of the threads that ended since the start, was none forgotten? */
+static inline bool agent_dead_all_known(const struct agent *agent)
+{
+	uint64_t losses[LOSSES], recursion;
+
+	hooks_losses(agent->hooks, losses, &recursion);
+	return !agent->dead_forgotten && !agent->dead_unknown && !losses[LOSS_DEAD_THREADS] &&
+	       !recursion;
+}
 
 #endif

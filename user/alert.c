@@ -48,6 +48,8 @@ static const char *const lock_type_names[LOCK_TYPES] = {
 	[LOCK_RWLOCK] = "rwlock",
 	[LOCK_STDIO] = "stdio",
 	[LOCK_FUTEX] = "futex",
+	[LOCK_PYTHON_LOCK] = "python-lock",
+	[LOCK_PYTHON_RLOCK] = "python-rlock",
 };
 
 static const char *const lock_kind_names[LOCK_KINDS] = {

@@ -118,6 +118,8 @@ enum lock_type {
 	LOCK_RWLOCK,
 	LOCK_STDIO,
 	LOCK_FUTEX,
+	LOCK_PYTHON_LOCK,
+	LOCK_PYTHON_RLOCK,
 	LOCK_TYPES
 };
 enum lock_kind {
@@ -158,7 +160,8 @@ struct lock_info {
 /* A thread's wait. */
 struct wait_info {
 	const char *op;	     /* "FUTEX_WAIT", "FUTEX_WAIT_BITSET", "FUTEX_LOCK_PI", ... */
-	uint64_t since_ns;   /* CLOCK_MONOTONIC; 0: it began before anybody looked */
+	uint64_t since_ns;   /* CLOCK_MONOTONIC; 0: it began before anybody looked, or unseen */
+	bool unseen;	     /* nobody saw it begin, though it was looked for other waits */
 	bool has_timeout;    /* false: it waits for ever */
 	uint64_t timeout_ns; /* the whole length of the wait that was asked for */
 };

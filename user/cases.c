@@ -8,6 +8,7 @@
 
 #include "cases.h"
 #include "detect.h"
+#include "pythons.h"
 #include "proc.h"
 
 /*
@@ -455,6 +456,8 @@ static void wait_of(struct orphan_case *c, const struct stuck_row *stuck, struct
 
 	detect_wait(wait, row->op, row->flags & ROW_SINCE ? row->since_ns : 0, row->timeout != 0,
 		    stuck->timeout_ns, host_now(), c->cases->agent->run.realtime_offset_ns);
+	/* The kernel programs note no waits on semaphores. */
+	wait->unseen = detect_object(c->found[stuck->lock].state.layout);
 }
 
 /* A timed wait whose length could not be read would look like one for ever: not said. */
@@ -784,6 +787,7 @@ static void case_look(struct orphan_case *c)
 	while (c->looked + look.n < c->n_found && look.n < LOOK_ADDRESSES) {
 		look.address[look.n] = c->found[c->looked + look.n].word;
 		look.into[look.n] = lock_word_offset(c->found[c->looked + look.n].state.layout);
+		look.objects |= detect_object(c->found[c->looked + look.n].state.layout) << look.n;
 		look.n++;
 	}
 	if (look.n) {
@@ -873,6 +877,7 @@ static void dead_note(struct cases *cases, const struct ev_exit *ev, const struc
 
 	detect_thread(&thread, &ev->task, cases->agent->tick_ns);
 	dead_keep(cases->agent, &key, &thread, exit);
+	model_dead_descriptor(&cases->agent->model, &key, ev->thread_pointer);
 }
 
 /* A dead thread whose exit record was lost: known by its number alone. */
@@ -1122,6 +1127,71 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck)
 	case_look(c);
 }
 
+/* Those that ended with this descriptor, of one process. */
+struct descriptor_search {
+	uint64_t descriptor;
+	const struct dead *dead;
+	size_t n;
+};
+
+static void descriptor_match(void *context, const struct dead *dead)
+{
+	struct descriptor_search *search = context;
+
+	if (dead->descriptor != search->descriptor)
+		return;
+	search->dead = dead;
+	search->n++;
+}
+
+/*
+ * A descriptor is used again by later threads. So the one that ended with it is the owner only if no
+ * other can be: the program was seen to begin, all ends since are known, and there was one. In a process
+ * that began by fork alone the lock may have come with it: if nobody ended with that descriptor, it has.
+ */
+static void owner_fill_descriptor(struct orphan_case *c, uint64_t descriptor)
+{
+	struct agent *agent = c->cases->agent;
+	struct descriptor_search search = { .descriptor = descriptor };
+	bool image_seen = pythons_image_seen(agent->pythons, &c->proc);
+
+	c->exit = (struct exit_info){ .reason = EXIT_UNKNOWN };
+	if (c->proc.start_ns < agent->started_boot_ns || !agent_dead_all_known(agent))
+		return;
+	model_process_dead(&agent->model, &c->proc, descriptor_match, &search);
+	if (search.n == 1 && image_seen) {
+		c->owner = search.dead->thread;
+		c->exit = search.dead->exit;
+		c->owner_ns_tid = search.dead->key.ns_tid;
+	} else if (!search.n && !image_seen) {
+		c->exit.reason = EXIT_FORK;
+	}
+}
+
+void cases_python(struct cases *cases, const struct lock_state *state, const struct task_row *rows,
+		  size_t n)
+{
+	struct orphan_case *c = case_new(cases, &rows->task.proc, 1);
+	size_t i;
+
+	if (!c)
+		return;
+	c->time_ns = host_now();
+	detect_process(&c->process, &rows->task, cases->agent->tick_ns);
+	owner_fill_descriptor(c, state->thread);
+	c->n_found = 1;
+	c->found[0] = (struct found){
+		.word = state->address,
+		.state = *state,
+		.proof = PROOF_WAITER,
+		.place = { .proc = c->proc, .address = state->address },
+	};
+	c->parked = true;
+	for (i = 0; i < n; i++)
+		stuck_add(c, &rows[i], 0);
+	case_look(c);
+}
+
 static struct found found_of_census(const struct census_finds *finds,
 				    const struct census_lock *lock)
 {
@@ -1323,6 +1393,7 @@ static const struct orphan *orphans_look(struct cases *cases, const struct orpha
 	     next = next->hh.next) {
 		if (reread)
 			reread->orphan[look.n] = next->key;
+		look.objects |= detect_object(next->layout) << look.n;
 		look.address[look.n++] = next->via_word;
 	}
 	if (!reread || reader_look(cases->agent->reader, &look, orphans_reread, reread))

@@ -33,6 +33,13 @@ struct stuck {
 };
 void cases_stuck(struct cases *cases, const struct stuck *stuck);
 
+/*
+ * Threads that are stuck on an RLock of Python's, whose owner is dead, all of one process: not on a word
+ * of the lock's. Told after the second reading.
+ */
+void cases_python(struct cases *cases, const struct lock_state *state, const struct task_row *rows,
+		  size_t n);
+
 /* Did a thread of that number end with its process, and its own exit hook see it hold this lock? */
 bool cases_claimed(const struct cases *cases, const struct shared_place *shared, uint32_t owner);
 

@@ -1,14 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * One slice of a census of a process: the reader process's part. A pass over a process is as many of
- * them as it takes, with pauses in between.
- *
- * Read are pages that are in memory and the process's alone (resident.h), in mappings that it may read
- * and write. That leaves out, page by page: what was never touched, what is swapped out, the contents of
- * files and devices whatever file system they are on, and memory that is shared with others. A page that
- * leaves memory between the question and the read is brought back by it: a race of microseconds that
- * can't be closed from here. Where that page is one that userfaultfd serves, the read may wait for
- * that; the agent then kills the reader.
+ * One slice of a census of a process: the reader process's part. What of its memory is read, and how:
+ * memory.h.
  */
 #ifndef DEADHOLD_CENSUS_READ_H
 #define DEADHOLD_CENSUS_READ_H
@@ -17,6 +10,7 @@
 #include <stdint.h>
 
 #include "census.h"
+#include "memory.h"
 
 #define CENSUS_FINDS	   48 /* of one slice */
 #define CENSUS_SLICE_BYTES (32ull << 20)
@@ -61,11 +55,6 @@ struct census_ask {
 		beyond_bytes; /* read no more than this of what is not data or bss of a program file */
 };
 
-enum find_place {
-	FIND_ELSEWHERE, /* heap, stack, anonymous memory */
-	FIND_DATA,	/* data or bss of a program or library */
-};
-
 struct census_answer {
 	/* 0; or as in look_answer: nothing of it counts. */
 	int32_t error;
@@ -93,8 +82,5 @@ struct census_answer {
  */
 void census_read(const struct census_ask *ask, const struct tid_sets *tids, uint64_t until_ns,
 		 struct census_answer *answer);
-
-/* Nothing is read any more for the time being: gives the buffer's memory back. */
-void census_rest(void);
 
 #endif

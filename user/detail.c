@@ -104,6 +104,10 @@ const char *lock_type_words(enum lock_type type)
 		return "rwlock, held for writing";
 	case LOCK_STDIO:
 		return "stdio stream's lock";
+	case LOCK_PYTHON_LOCK:
+		return "Python Lock";
+	case LOCK_PYTHON_RLOCK:
+		return "Python RLock";
 	default:
 		return "lock of unknown make";
 	}

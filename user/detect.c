@@ -130,6 +130,10 @@ static enum lock_type lock_type_of(const struct lock_state *state)
 		return LOCK_MUTEX;
 	case LAYOUT_GLIBC_STDIO:
 		return LOCK_STDIO;
+	case LAYOUT_PYTHON_LOCK:
+		return LOCK_PYTHON_LOCK;
+	case LAYOUT_PYTHON_RLOCK:
+		return LOCK_PYTHON_RLOCK;
 	default:
 		return LOCK_FUTEX;
 	}
@@ -157,8 +161,7 @@ void detect_lock(struct lock_info *out, const struct lock_state *state, enum loc
 {
 	bool layout_is_musl = state->layout == LAYOUT_MUSL_MUTEX;
 	bool layout_is_rust = state->layout == LAYOUT_TRISTATE;
-	bool layout_is_glibc = state->layout != LAYOUT_PI_FUTEX && !layout_is_musl &&
-			       !layout_is_rust;
+	bool layout_is_glibc = state->layout < LAYOUT_TRISTATE && !layout_is_musl;
 
 	*out = (struct lock_info){
 		.address = state->address,
@@ -203,6 +206,11 @@ struct shared_place detect_mapping(struct lock_info *info, const struct look_map
 	return place;
 }
 
+uint32_t detect_object(uint32_t layout)
+{
+	return layout == LAYOUT_PYTHON_LOCK || layout == LAYOUT_PYTHON_RLOCK;
+}
+
 bool detect_left_by(const struct lock_state *state, uint32_t owner)
 {
 	if (!state->held)
@@ -220,10 +228,15 @@ enum orphan_state detect_orphan(uint32_t layout, uint64_t word, uint32_t owner, 
 	/* The descriptor may be another thread's by now, or gone. The lock is where it was left. */
 	if (layout == LAYOUT_GLIBC_STDIO && lock_stdio_thread(words) == thread)
 		return ORPHAN_STILL;
+	/* Likewise. As long as the RLock names the descriptor nobody else can take it. */
+	if (layout == LAYOUT_PYTHON_RLOCK && lock_owner(layout, word, words, &state) &&
+	    state.held && state.thread == thread)
+		return ORPHAN_STILL;
 	*how = CLEARED_GONE;
 	if (!words->have_at || !lock_owner(layout, word, words, &state))
 		return ORPHAN_CLEARED;
-	if (layout != LAYOUT_GLIBC_STDIO && detect_left_by(&state, owner))
+	if (layout != LAYOUT_GLIBC_STDIO && layout != LAYOUT_PYTHON_RLOCK &&
+	    detect_left_by(&state, owner))
 		return ORPHAN_STILL;
 	*how = state.robust ? CLEARED_RECOVERED : CLEARED_FOREIGN_UNLOCK;
 	return ORPHAN_CLEARED;

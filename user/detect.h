@@ -38,6 +38,9 @@ struct shared_place detect_place(const struct look_mapping *mapping, uint64_t ad
 /* The mapping, symbol and identity of a lock whose address is in *info. Returns where it is. */
 struct shared_place detect_mapping(struct lock_info *info, const struct look_mapping *mapping);
 
+/* 1: a lock of this layout is an object of Python's: a bit of look.objects. */
+uint32_t detect_object(uint32_t layout);
+
 /* Does this state of the lock say that `owner` (0: somebody unknown) left it locked? */
 bool detect_left_by(const struct lock_state *state, uint32_t owner);
 

@@ -255,6 +255,9 @@ const char *inspection_wait(const struct inspection *inspection, int thread, siz
 	case WAIT_BARRIER:
 		snprintf(out, WAIT_WORDS_BYTES, "wait%s at a barrier", s);
 		break;
+	case WAIT_QUEUE:
+		snprintf(out, WAIT_WORDS_BYTES, "wait%s for an item of a queue", s);
+		break;
 	default:
 		snprintf(out, WAIT_WORDS_BYTES, "%s not known to us", n == 1 ? "is" : "are");
 	}
@@ -314,7 +317,8 @@ static void say_orphan(FILE *out, const struct inspection *inspection)
 	if (lock->inherited)
 		fprintf(out, "a %s that fork copied locked", what);
 	else if (!lock->info.owner_tid)
-		fprintf(out, "a %s whose owner is dead", what);
+		fprintf(out, "a %s whose owner is %s", what,
+			lock->maybe_copied ? "not in this process" : "dead");
 	else if (stuck)
 		fprintf(out, "thread %d, which is %s", lock->info.owner_tid,
 			lock->maybe_copied ? "not in this process" : "dead");

@@ -311,10 +311,24 @@ static const char *restart_words(const struct process_info *process, char out[RE
 	return out;
 }
 
+static bool waits_for_python_lock(const struct inspection *inspection)
+{
+	for (size_t i = 0; i < inspection->n_locks; i++)
+		if (inspection->locks[i].info.type == LOCK_PYTHON_LOCK &&
+		    inspection->locks[i].waiters)
+			return true;
+	return false;
+}
+
 static void line_advice(FILE *out, const struct inspection *inspection)
 {
 	char what[RESTART_BYTES];
 
+	if (waits_for_python_lock(inspection))
+		detail(out,
+		       "who holds a Python Lock: 'py-spy dump --pid %d' shows what each thread does "
+		       "now; 'deadhold --deep -p PID', started before, sees who takes it",
+		       inspection->process.pid);
 	if (inspection->verdict != VERDICT_ORPHAN && inspection->verdict != VERDICT_DEADLOCK)
 		return;
 	restart_words(&inspection->process, what);

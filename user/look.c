@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "libc.h"
+#include "python_read.h"
 #include "runtime.h"
 #include "symbol.h"
 #include "task.h"
@@ -50,10 +51,9 @@ static void answer_refused(struct look_answer *answer, int error)
 /* --- the words around an address --- */
 
 /*
- * Up to three reads, since what lies before and what lies behind may be on a page that is not
- * there. Returns 0 or the -errno of the last read that failed.
+ * Up to three reads, since what lies before and what lies behind may be on a page that is not there.
  */
-static int words_read(const struct task *task, uint64_t address, struct lock_words *words)
+int look_words_read(const struct task *task, uint64_t address, struct lock_words *words)
 {
 	struct {
 		__u32 before[LOCK_WORDS_BEFORE];
@@ -84,7 +84,7 @@ static int words_read(const struct task *task, uint64_t address, struct lock_wor
 }
 
 /* As thread_read() of the kernel programs. */
-static void thread_read(const struct task *task, uint64_t thread, struct lock_words *words)
+void look_thread_read(const struct task *task, uint64_t thread, struct lock_words *words)
 {
 	uint64_t tcb[GLIBC_THREAD_SELF / 8 + 1];
 
@@ -100,9 +100,11 @@ static void look_words(const struct task *task, const struct look *look, struct 
 	for (uint32_t i = 0; i < look->n; i++) {
 		struct lock_words *words = &answer->at[i].words;
 
-		answer_refused(answer, words_read(task, look->address[i], words));
-		if (lock_stdio_thread(words))
-			thread_read(task, lock_stdio_thread(words), words);
+		answer_refused(answer, look_words_read(task, look->address[i], words));
+		if (look->objects >> i & 1)
+			python_object_read(task, words);
+		else if (lock_stdio_thread(words))
+			look_thread_read(task, lock_stdio_thread(words), words);
 	}
 }
 
@@ -501,7 +503,7 @@ static void park_try(const struct task *task, uint64_t address, struct park_answ
 	/* A mutex is aligned to 8 bytes, and page 0 is never mapped. */
 	if (address < 4096 || address & 7 || park_known(answer, address))
 		return;
-	if (words_read(task, address, &words))
+	if (look_words_read(task, address, &words))
 		return;
 	if (!lock_owner(LAYOUT_GLIBC_PI, address, &words, &state) || !state.held)
 		return;
@@ -518,6 +520,8 @@ static int park_attempt(const struct park *park, struct park_answer *answer)
 	*answer = (struct park_answer){ 0 };
 	if (err)
 		return err;
+	if (python_is_parked(&task, park->word))
+		return task_check(&task);
 	memcpy(pointer, park->regs, sizeof(park->regs));
 	/* What is beyond the end of the stack is missing from the end: the rest stays 0. */
 	n = task_read_memory(&task, (park->sp + 7) & ~7ull, pointer + PARK_REGS, PARK_BYTES);

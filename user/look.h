@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "reader.h"
+#include "task.h"
 
 /*
  * Fills the whole answer. until_ns: CLOCK_MONOTONIC; the searches that can be left out (symbols) are
@@ -19,6 +20,11 @@
  */
 void look_read(const struct look *look, uint64_t until_ns, struct look_answer *answer);
 void park_read(const struct park *park, struct park_answer *answer);
+
+/* The words around an address. 0 or the -errno of the last read that failed. */
+int look_words_read(const struct task *task, uint64_t address, struct lock_words *words);
+/* Is that a thread descriptor of glibc's, and whose? Into words->have_thread and thread_tid. */
+void look_thread_read(const struct task *task, uint64_t thread, struct lock_words *words);
 
 /*
  * Looks at the processes after PID `after`, in order of their PIDs, until all are done or until_ns

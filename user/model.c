@@ -64,6 +64,14 @@ static struct dead *dead_find(const struct model *model, const struct owner_key 
 	return dead;
 }
 
+void model_dead_descriptor(struct model *model, const struct owner_key *key, uint64_t descriptor)
+{
+	struct dead *dead = dead_find(model, key);
+
+	if (dead)
+		dead->descriptor = descriptor;
+}
+
 int model_dead_add(struct model *model, const struct owner_key *key,
 		   const struct thread_info *thread, const struct exit_info *end, bool *evicting,
 		   struct owner_key *evicted)

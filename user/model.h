@@ -20,6 +20,7 @@ struct dead {
 	struct owner_key key;
 	struct thread_info thread;
 	struct exit_info exit;
+	uint64_t descriptor; /* its thread pointer; 0: not known */
 	UT_hash_handle hh;
 	struct dead *prev, *next;	     /* all, the oldest first */
 	struct dead *sibling_prev, *sibling; /* of the same process */
@@ -89,6 +90,8 @@ void model_clear(struct model *model);
 int model_dead_add(struct model *model, const struct owner_key *key,
 		   const struct thread_info *thread, const struct exit_info *end, bool *evicting,
 		   struct owner_key *evicted);
+/* Where its thread descriptor was. Of one that is not there it says nothing. */
+void model_dead_descriptor(struct model *model, const struct owner_key *key, uint64_t descriptor);
 const struct dead *model_dead(const struct model *model, const struct owner_key *key);
 
 /* Forgets the dead of a process (one image of it); `removed` is called with each key. */

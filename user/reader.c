@@ -46,6 +46,7 @@ struct request {
 		park_done *park;
 		mappers_done *mappers;
 		census_done *census;
+		python_done *python;
 	} done;
 	void *context;
 	unsigned int died;	       /* readers that died under it */
@@ -166,6 +167,9 @@ static void request_finish(struct reader *reader, const struct reader_reply *rep
 	case READER_CENSUS:
 		request->done.census(request->context, &request->wire.census, &reply->census);
 		break;
+	case READER_PYTHON:
+		request->done.python(request->context, &request->wire.python, &reply->python);
+		break;
 	}
 }
 
@@ -191,6 +195,9 @@ static void request_fail(struct reader *reader, int error)
 		break;
 	case READER_CENSUS:
 		reply->census.error = error;
+		break;
+	case READER_PYTHON:
+		reply->python.error = error;
 		break;
 	}
 	request_finish(reader, reply);
@@ -231,7 +238,7 @@ static void reader_send(struct reader *reader)
 	reader->page->at = 0;
 	request->wire.until_ns = now + deadline / 2;
 	send(reader->fd, &request->wire, sizeof(request->wire), MSG_DONTWAIT | MSG_NOSIGNAL);
-	if (request->wire.call == READER_CENSUS)
+	if (request->wire.call == READER_CENSUS || request->wire.call == READER_PYTHON)
 		deadlines = CENSUS_DEADLINES;
 	reader->due_ns = now + deadlines * deadline;
 	reader->extended = 0;
@@ -290,6 +297,23 @@ int reader_census(struct reader *reader, const struct census_ask *ask, census_do
 	};
 	int err = reader_submit(reader, &request);
 
+	reader_send(reader);
+	return err;
+}
+
+int reader_python(struct reader *reader, const struct python_ask *ask, python_done *done,
+		  void *context)
+{
+	struct request request = {
+		.wire = { .call = READER_PYTHON, .python = *ask },
+		.done.python = done,
+		.context = context,
+	};
+	int err;
+
+	if (ask->n > PYTHON_WORDS || ask->n_parked > ask->n)
+		return -EINVAL;
+	err = reader_submit(reader, &request);
 	reader_send(reader);
 	return err;
 }
@@ -356,6 +380,14 @@ static bool census_sound(const struct census_answer *answer, const struct census
 	return answer->n <= CENSUS_FINDS && (!answer->next || answer->next > ask->from);
 }
 
+static bool python_sound(const struct python_answer *answer, const struct python_ask *ask)
+{
+	for (uint32_t i = 0; i < answer->n && i < PYTHON_WORDS; i++)
+		if (answer->at[i].word >= ask->n || answer->at[i].type >= PYTHON_TYPES)
+			return false;
+	return answer->n <= PYTHON_WORDS && (!answer->next || answer->next > ask->from);
+}
+
 /*
  * The reader has parsed what hostile processes wrote. Should one of them have taken it over, it must
  * not get further than this: sizes, counts and string ends are checked, all else is plain numbers.
@@ -373,6 +405,8 @@ static bool reply_sound(struct reader_reply *reply, size_t len,
 		return park_sound(&reply->park);
 	case READER_CENSUS:
 		return census_sound(&reply->census, &request->census);
+	case READER_PYTHON:
+		return python_sound(&reply->python, &request->python);
 	default:
 		return !reply->after || reply->after > request->after;
 	}

@@ -16,6 +16,7 @@
 #include "alert.h"
 #include "census_read.h"
 #include "lock.h"
+#include "python_read.h"
 
 #define READER_DEADLINE_MS 250
 #define LOOK_ADDRESSES	   32 /* a request's limit */
@@ -40,6 +41,7 @@ struct look {
 	uint32_t want;	      /* enum look_want */
 	int32_t pidfd;	      /* with LOOK_PIDFD */
 	uint32_t n;	      /* addresses, 0 to LOOK_ADDRESSES */
+	uint32_t objects;     /* with LOOK_WORDS, bit i: at address i is an object of CPython's */
 	uint64_t address[LOOK_ADDRESSES];
 	/* Bytes from the start of the lock object to its futex word: the symbol is the object's. */
 	uint32_t into[LOOK_ADDRESSES];
@@ -88,6 +90,7 @@ struct park {
 	int32_t tgid;
 	uint64_t start_ticks;
 	uint64_t sp;
+	uint64_t word;	  /* on which it waits; threads of CPython that park are not meant */
 	uint64_t regs[6]; /* callee-saved registers, pointers likewise; 0: none */
 };
 
@@ -128,6 +131,9 @@ typedef void mappers_done(void *context, const struct mappers *mappers,
 typedef void census_done(void *context, const struct census_ask *ask,
 			 const struct census_answer *answer);
 
+typedef void python_done(void *context, const struct python_ask *ask,
+			 const struct python_answer *answer);
+
 /* Losses, for the loss line; each counts up from the start. */
 struct reader_losses {
 	uint64_t deadlines; /* requests that missed their deadline */
@@ -162,6 +168,9 @@ int reader_mappers(struct reader *reader, const struct mappers *mappers, mappers
 
 /* One slice of a census; the TIDs are those of reader_tids() at the time when it is served. */
 int reader_census(struct reader *reader, const struct census_ask *ask, census_done *done,
+		  void *context);
+/* One slice of a search for what threads of Python wait for. */
+int reader_python(struct reader *reader, const struct python_ask *ask, python_done *done,
 		  void *context);
 /* Memory that the reader process sees: to be filled for a pass, and cleared after it. */
 struct tid_sets *reader_tids(struct reader *reader);

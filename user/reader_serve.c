@@ -10,14 +10,18 @@
 
 #include "confine.h"
 #include "look.h"
+#include "memory.h"
 
 #define REST_MS 1000
 
 /* Whether the packet is a whole request that stays within its limits. */
 static bool request_sound(const struct reader_request *request, ssize_t len)
 {
-	if (len != sizeof(*request) || request->call > READER_CENSUS)
+	if (len != sizeof(*request) || request->call > READER_PYTHON)
 		return false;
+	if (request->call == READER_PYTHON)
+		return request->python.n_parked <= request->python.n &&
+		       request->python.n <= PYTHON_WORDS;
 	return request->call != READER_LOOK || request->look.n <= LOOK_ADDRESSES;
 }
 
@@ -41,6 +45,9 @@ static void serve_request(const struct reader_request *request, struct reader_pa
 	case READER_CENSUS:
 		census_read(&request->census, &page->tids, request->until_ns, &reply->census);
 		break;
+	case READER_PYTHON:
+		python_read(&request->python, request->until_ns, &reply->python);
+		break;
 	}
 }
 
@@ -51,7 +58,7 @@ static void serve_wait(bool *rested)
 
 	if (*rested || poll(&request, 1, REST_MS))
 		return;
-	census_rest();
+	memory_rest();
 	*rested = true;
 }
 
@@ -76,7 +83,7 @@ void reader_serve(int fd, pid_t agent, struct reader_page *page)
 		if (!request_sound(&request, n))
 			_exit(EXIT_FAILURE);
 		serve_request(&request, page, &reply);
-		rested &= request.call != READER_CENSUS;
+		rested &= request.call != READER_CENSUS && request.call != READER_PYTHON;
 		len = reader_reply_bytes(request.call, request.look.n);
 		if (send(CONFINE_FD, &reply, len, MSG_NOSIGNAL) != (ssize_t)len)
 			_exit(EXIT_FAILURE);

@@ -12,7 +12,7 @@
 
 #include "reader.h"
 
-enum reader_call { READER_LOOK, READER_PARK, READER_MAPPERS, READER_CENSUS };
+enum reader_call { READER_LOOK, READER_PARK, READER_MAPPERS, READER_CENSUS, READER_PYTHON };
 
 struct reader_request {
 	uint32_t call;	   /* enum reader_call */
@@ -23,6 +23,7 @@ struct reader_request {
 		struct park park;
 		struct mappers mappers;
 		struct census_ask census;
+		struct python_ask python;
 	};
 };
 
@@ -34,6 +35,7 @@ struct reader_reply {
 		struct park_answer park;
 		struct mappers_answer mappers;
 		struct census_answer census;
+		struct python_answer python;
 	};
 };
 
@@ -53,8 +55,10 @@ static inline size_t reader_reply_bytes(uint32_t call, uint32_t addresses)
 		return offsetof(struct reader_reply, park) + sizeof(struct park_answer);
 	case READER_MAPPERS:
 		return offsetof(struct reader_reply, mappers) + sizeof(struct mappers_answer);
-	default:
+	case READER_CENSUS:
 		return offsetof(struct reader_reply, census) + sizeof(struct census_answer);
+	default:
+		return offsetof(struct reader_reply, python) + sizeof(struct python_answer);
 	}
 }
 

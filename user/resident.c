@@ -10,7 +10,7 @@
 #include "cleanup.h"
 
 /*
- * The mmap lock is held for one look: seldom and for long rather than often, see census_read.c. Where
+ * The mmap lock is held for one look: seldom and for long rather than often, see memory.c. Where
  * nothing is found the page tables are empty too, and the next look goes twice as far.
  */
 #define STEP_BYTES     (16ull << 20)

@@ -178,9 +178,11 @@ static int first_reading(struct survey *survey)
 	int err = threads_take(survey);
 
 	while (!err && survey->judged < survey->out->n_threads) {
-		bool census = survey->ask->census_s > 0 && !survey->judged;
+		bool own = !survey->judged, census = survey->ask->census_s > 0 && own;
 
 		err = survey_waits(survey);
+		if (!err && own)
+			err = survey_python(survey);
 		if (!err && census)
 			err = survey_census(survey);
 		if (err)
@@ -226,7 +228,7 @@ static void runtimes_unclear(struct survey *survey)
 
 	if (survey->runtimes & 1u << RUNTIME_PYTHON && semaphores)
 		inspection_unclear(survey->out,
-				   "Python's own locks are semaphores, which record no owner",
+				   "no object of Python's was found for which they wait",
 				   "whether %zu thread%s at semaphores wait%s for a lock",
 				   semaphores, plural(semaphores), semaphores == 1 ? "s" : "");
 	if (survey->runtimes & 1u << RUNTIME_JAVA && conditions)

@@ -8,6 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "detect.h"
 #include "host.h"
 #include "look.h"
 
@@ -137,7 +138,7 @@ static bool lock_same(const struct seen_lock *lock, const struct lock_place *pla
 	if (place->layout == LAYOUT_NONE)
 		return words->at[0] == place->val;
 	return lock_owner(place->layout, place->word, words, &state) && state.held &&
-	       (int32_t)state.owner == lock->info.owner_tid;
+	       (int32_t)state.owner == lock->info.owner_tid && state.thread == place->state.thread;
 }
 
 static int locks_again(struct survey *survey, const struct roster *own)
@@ -150,6 +151,7 @@ static int locks_again(struct survey *survey, const struct roster *own)
 		struct look look = { .tgid = place->tgid, .want = LOOK_WORDS, .n = 1 };
 
 		look.address[0] = place->word;
+		look.objects = detect_object(place->layout);
 		survey_step(survey, STEP_MEMORY, place->tgid);
 		look_read(&look, 0, &answer);
 		if (answer.error == -ESRCH && place->tgid == survey->task.tgid)

@@ -9,6 +9,7 @@
 #include "detect.h"
 #include "host.h"
 #include "look.h"
+#include "python_read.h"
 
 #define SLICE_NS     100000000ull
 #define OWNERS_LIMIT 64 /* owners in other processes that are followed */
@@ -155,6 +156,24 @@ static void owner_private(struct survey *survey, struct seen_lock *lock)
 	lock->maybe_copied = !lock->inherited && process->ns_pid && owner < process->ns_pid;
 }
 
+/*
+ * An RLock names a thread descriptor, which in this process is that of no thread. In the parent it may be
+ * one, older than this process: so fork may have copied the lock as it was.
+ */
+static void owner_descriptor(struct survey *survey, struct seen_lock *lock, uint64_t descriptor)
+{
+	_cleanup_task_ struct task parent = TASK_CLOSED;
+	const struct thread *thread;
+
+	lock->owner_state = OWNER_DEAD;
+	if (!survey->parent_read)
+		parent_read(survey);
+	if (!survey->parent.n || task_open(&parent, survey->out->process.ppid, 0))
+		return;
+	thread = roster_find_living(&survey->parent, python_thread_tid(&parent, descriptor));
+	lock->maybe_copied = thread && thread->info.start_ticks <= survey->out->process.start_ticks;
+}
+
 /* An owner in another process is one more thread to be looked at. */
 static int owner_elsewhere(struct survey *survey, struct seen_lock *lock, int32_t tid)
 {
@@ -230,6 +249,10 @@ int survey_owners(struct survey *survey, size_t from)
 		if (place->layout == LAYOUT_NONE)
 			lock->why = lock->readers ? "an rwlock does not say who its readers are"
 						  : "it records no owner";
+		else if (place->layout == LAYOUT_PYTHON_LOCK)
+			lock->why = "threading.Lock records no owner";
+		else if (place->layout == LAYOUT_PYTHON_RLOCK && !lock->info.owner_tid)
+			owner_descriptor(survey, lock, place->state.thread);
 		else if (!lock->info.owner_tid)
 			lock->owner_state = OWNER_DEAD; /* libc's own mark */
 		else if (place->shared.inode)

@@ -13,7 +13,9 @@
 static void park_look(struct survey *survey, const struct seen_thread *thread,
 		      struct park_answer *answer)
 {
-	struct park park = { .tgid = thread->tgid, .sp = thread->wait.sp };
+	struct park park = { .tgid = thread->tgid,
+			     .sp = thread->wait.sp,
+			     .word = thread->wait.word };
 
 	survey_step(survey, STEP_MEMORY, thread->tgid);
 	park_read(&park, answer);

@@ -24,8 +24,8 @@ struct lock_place {
 	uint32_t val;
 	struct shared_place shared;
 	bool looked;
-	bool unsettled;		 /* not the same in both readings */
-	struct lock_state state; /* found by census */
+	bool unsettled; /* not the same in both readings */
+	struct lock_state state;
 };
 
 struct survey {
@@ -78,6 +78,12 @@ int survey_park_rings(struct survey *survey);
 
 /* How long the threads that wait for locks have slept at least, where it can be known. */
 void survey_since(struct survey *survey);
+
+/*
+ * Of a Python process: for which of its objects do threads wait? 0 or -errno. What could not be told is
+ * left as it was, and said.
+ */
+int survey_python(struct survey *survey);
 
 /*
  * Looks through the process's memory for locks that threads hold which it does not have any more.

@@ -91,7 +91,8 @@ static int spots_read(struct survey *survey)
 int survey_lock_wanted(struct survey *survey, struct seen_thread *thread,
 		       const struct lock_state *state)
 {
-	enum lock_proof proof = state->owner ? PROOF_WAITER : PROOF_OWNER_DIED;
+	bool by_mark = !state->owner && state->layout < LAYOUT_PYTHON_LOCK;
+	enum lock_proof proof = by_mark ? PROOF_OWNER_DIED : PROOF_WAITER;
 	int lock = survey_lock(survey, thread->tgid, state->address);
 	struct lock_place *place;
 
@@ -101,6 +102,7 @@ int survey_lock_wanted(struct survey *survey, struct seen_thread *thread,
 	if (!place->word) {
 		place->word = state->address + lock_word_offset(state->layout);
 		place->layout = state->layout;
+		place->state = *state;
 		detect_lock(&survey->out->locks[lock].info, state, proof, survey->out->libc);
 		survey->out->locks[lock].owner_died = state->owner_died;
 	}

@@ -9,6 +9,7 @@
 #include "array.h"
 #include "cases.h"
 #include "detect.h"
+#include "pythons.h"
 #include "suspects.h"
 #include "sweep.h"
 
@@ -176,16 +177,6 @@ static void ancestor_row(void *context, const struct task_row *row)
 			   row->task.start_ns < ancestor->before_ns;
 }
 
-/* Of the threads that ended since the start, was none forgotten? */
-static bool dead_all_known(const struct agent *agent)
-{
-	uint64_t losses[LOSSES], recursion;
-
-	hooks_losses(agent->hooks, losses, &recursion);
-	return !agent->dead_forgotten && !agent->dead_unknown && !losses[LOSS_DEAD_THREADS] &&
-	       !recursion;
-}
-
 /*
  * Did the owner never live in this process, so that the lock came by fork? Certain if the process is
  * younger than the agent, which saw none of its threads of that number end and forgot none; or if the parent has a
@@ -201,7 +192,8 @@ static bool owner_is_forked(struct sweep *sweep, const struct stuck *stuck)
 
 	if (hooks_dead(sweep->agent->hooks, &key, &dead) || model_dead(&sweep->agent->model, &key))
 		return false;
-	if (task->proc.start_ns > sweep->agent->started_boot_ns && dead_all_known(sweep->agent))
+	if (task->proc.start_ns > sweep->agent->started_boot_ns &&
+	    agent_dead_all_known(sweep->agent))
 		return true;
 	if (task->ppid)
 		hooks_snapshot(sweep->agent->hooks, task->ppid, ancestor_row, &ancestor);
@@ -513,6 +505,7 @@ static bool park_ask(struct sweep *sweep)
 		.tgid = row->task.proc.tgid,
 		.start_ticks = row->task.proc.start_ns / sweep->agent->tick_ns,
 		.sp = row->sp,
+		.word = row->word,
 	};
 
 	sweep->from = sweep->at++;
@@ -543,6 +536,7 @@ static void blocked_row(void *context, const struct task_row *row)
 	struct sweep *sweep = context;
 	struct task_row *grown;
 
+	pythons_row(sweep->agent->pythons, row);
 	if (row->flags & ROW_SINCE && row->since_ns + BLOCKED_LONG_NS > host_now())
 		return;
 	sweep->blocked++;
@@ -590,6 +584,7 @@ int sweep_begin(struct sweep *sweep)
 	sweep->blocked = 0;
 	sweep->fresh = false;
 	error = hooks_snapshot(sweep->agent->hooks, 0, blocked_row, sweep);
+	pythons_pass(sweep->agent->pythons);
 	if (sweep->n_rows)
 		qsort(sweep->rows, sweep->n_rows, sizeof(*sweep->rows), row_compare);
 	rows_step(sweep);

@@ -131,6 +131,8 @@ static void detail_waiter(FILE *out, const struct alert *alert, const struct pro
 	if (wait->since_ns && wait->since_ns <= alert->time_ns)
 		snprintf(since, sizeof(since), ", for %s already",
 			 span(alert->time_ns - wait->since_ns, length));
+	else if (!wait->since_ns && wait->unseen)
+		since[0] = '\0';
 	if (process)
 		process_in_full(process, whose);
 	if (lock && lock->address)

@@ -289,7 +289,7 @@ const char *wait_what_name(enum wait_what what)
 		[WAIT_CALL] = "call",		[WAIT_FUTEX] = "futex",
 		[WAIT_LOCK] = "lock",		[WAIT_JOIN] = "join",
 		[WAIT_CONDITION] = "condition", [WAIT_SEMAPHORE] = "semaphore",
-		[WAIT_BARRIER] = "barrier",
+		[WAIT_BARRIER] = "barrier",	[WAIT_QUEUE] = "queue",
 	};
 
 	return (unsigned int)what < WAIT_WHATS ? names[what] : NULL;

@@ -25,6 +25,7 @@ enum wait_what {
 	WAIT_CONDITION,
 	WAIT_SEMAPHORE,
 	WAIT_BARRIER,
+	WAIT_QUEUE, /* Python's queue.SimpleQueue */
 	WAIT_WHATS,
 };
 

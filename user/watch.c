@@ -16,6 +16,7 @@
 #include "cleanup.h"
 #include "detect.h"
 #include "output.h"
+#include "pythons.h"
 #include "signals.h"
 #include "sweep.h"
 #include "watch.h"
@@ -85,6 +86,7 @@ static void process_over(struct watch *w, const struct proc_key *proc, enum clea
 
 	cases_process_over(w->agent.cases, proc, how, killed, time_ns);
 	censuses_process_over(w->agent.censuses, proc);
+	pythons_process_over(w->agent.pythons, proc);
 	if (how != CLEARED_PROCESS_EXIT)
 		return;
 	for (i = 0; i < w->agent.options->pids.n; i++) {
@@ -99,6 +101,7 @@ static void event_exec(struct watch *w, const struct ev_exec *ev)
 
 	old.exec_id = ev->old_exec_id;
 	process_over(w, &old, CLEARED_EXEC, false, ev->head.time_ns);
+	pythons_exec(w->agent.pythons, &ev->proc);
 }
 
 static void event_process_exit(struct watch *w, const struct ev_process_exit *ev)
@@ -254,6 +257,20 @@ static void ready_say(struct watch *w)
 	stream_say(&w->agent.stream, &alert);
 }
 
+static size_t python_figures(const struct watch *w, struct pair *figures)
+{
+	struct python_totals totals = pythons_totals(w->agent.pythons);
+	const struct pair all[] = {
+		{ "python_searches", totals.searches, NULL },
+		{ "python_scanned_bytes", totals.scanned_bytes, NULL },
+		{ "python_unread_bytes", totals.unread_bytes, NULL },
+		{ "python_cpu_ms", totals.cpu_ns / 1000000, NULL },
+	};
+
+	memcpy(figures, all, sizeof(all));
+	return sizeof(all) / sizeof(*all);
+}
+
 static size_t census_figures(const struct watch *w, struct pair *figures)
 {
 	struct census_totals totals = censuses_totals(w->agent.censuses);
@@ -304,6 +321,7 @@ static void summary_say(struct watch *w)
 	figures[n++] = (struct pair){ "sweeps", sweep_passes(w->agent.sweep), NULL };
 	figures[n++] = (struct pair){ "locks_vanished", w->agent.unsaid.vanished, NULL };
 	n += census_figures(w, figures + n);
+	n += python_figures(w, figures + n);
 	alert.n_figures = n;
 	alert.run_time_s = (alert.time_ns - w->ready_ns) / 1e9;
 	stream_say(&w->agent.stream, &alert);
@@ -373,6 +391,7 @@ static int wait_ms(struct watch *w, uint64_t now)
 	due = sooner(due, reader_due(w->agent.reader));
 	due = sooner(due, cases_due(w->agent.cases));
 	due = sooner(due, censuses_due(w->agent.censuses));
+	due = sooner(due, pythons_due(w->agent.pythons));
 	due = sooner(due, w->end_ns);
 	return due <= now ? 0 : (due - now + 999999) / 1000000;
 }
@@ -391,6 +410,7 @@ static void due_run(struct watch *w)
 	w->agent.run.realtime_offset_ns = host_realtime_offset();
 	cases_run_due(w->agent.cases, false);
 	censuses_run_due(w->agent.censuses);
+	pythons_run_due(w->agent.pythons);
 	if (sweep_due(w->agent.sweep) && sweep_due(w->agent.sweep) <= now) {
 		cases_tick(w->agent.cases);
 		sweep_begin(w->agent.sweep);
@@ -470,8 +490,8 @@ static int loop_run(struct watch *w)
 static bool settled(struct watch *w)
 {
 	return !w->behind && !cases_pending(w->agent.cases) &&
-	       !censuses_pending(w->agent.censuses) && !signals_waiting(w->agent.signals) &&
-	       !reader_pending(w->agent.reader);
+	       !censuses_pending(w->agent.censuses) && !pythons_pending(w->agent.pythons) &&
+	       !signals_waiting(w->agent.signals) && !reader_pending(w->agent.reader);
 }
 
 /* At the end: what was seen is said, within bounds. */
@@ -537,8 +557,9 @@ static int parts_new(struct watch *w)
 	agent->cases = cases_new(agent);
 	agent->sweep = sweep_new(agent);
 	agent->censuses = censuses_new(agent);
+	agent->pythons = pythons_new(agent);
 	if (!agent->processes || !agent->signals || !agent->cases || !agent->sweep ||
-	    !agent->censuses)
+	    !agent->censuses || !agent->pythons)
 		return -ENOMEM;
 	w->reader_fd = -1;
 	return watch_fd(w, w->signal, SOURCE_SIGNAL, EPOLLIN);
@@ -591,6 +612,7 @@ static void watch_end(struct watch *w)
 	reader_free(agent->reader); /* its callbacks still need the rest */
 	hooks_free(agent->hooks);
 	censuses_free(agent->censuses);
+	pythons_free(agent->pythons);
 	sweep_free(agent->sweep);
 	cases_free(agent->cases);
 	signals_free(agent->signals);

@@ -270,6 +270,41 @@ static void orphans_end(void **state)
 	assert_int_equal(how, CLEARED_FOREIGN_UNLOCK);
 }
 
+/* An RLock of Python's is an orphan as long as it names the descriptor, whoever has that by now. */
+static void orphaned_rlock(void **state)
+{
+	const uint64_t thread = 0x7f4500001230;
+	struct lock_words words = {
+		.have_at = LOCK_WORDS_FROM,
+		.object = LAYOUT_PYTHON_RLOCK,
+		/* references, type, semaphore, owner, count */
+		.at = { 3, 0, 0x1000, 0x7f45, 0x2000, 0x5555, 0x1230, 0x7f4500001230 >> 32, 1 },
+	};
+	enum cleared_how how;
+
+	(void)state;
+	assert_int_equal(detect_orphan(LAYOUT_PYTHON_RLOCK, WORD, 12, thread, &words, &how),
+			 ORPHAN_STILL);
+	words.have_thread = 1;
+	words.thread_tid = 13;
+	assert_int_equal(detect_orphan(LAYOUT_PYTHON_RLOCK, WORD, 12, thread, &words, &how),
+			 ORPHAN_STILL);
+	words.at[6] = 0x4560; /* somebody else has it */
+	assert_int_equal(detect_orphan(LAYOUT_PYTHON_RLOCK, WORD, 12, thread, &words, &how),
+			 ORPHAN_CLEARED);
+	assert_int_equal(how, CLEARED_FOREIGN_UNLOCK);
+	words.at[6] = 0x1230;
+	words.at[8] = 0; /* nobody has it */
+	assert_int_equal(detect_orphan(LAYOUT_PYTHON_RLOCK, WORD, 12, thread, &words, &how),
+			 ORPHAN_CLEARED);
+	assert_int_equal(how, CLEARED_FOREIGN_UNLOCK);
+	words.at[8] = 1;
+	words.object = LAYOUT_NONE; /* it was freed, and another object is there */
+	assert_int_equal(detect_orphan(LAYOUT_PYTHON_RLOCK, WORD, 12, thread, &words, &how),
+			 ORPHAN_CLEARED);
+	assert_int_equal(how, CLEARED_GONE);
+}
+
 static void lock_calls(void **state)
 {
 	(void)state;
@@ -452,6 +487,7 @@ int main(void)
 		cmocka_unit_test(severities),
 		cmocka_unit_test(places),
 		cmocka_unit_test(evidence),
+		cmocka_unit_test(orphaned_rlock),
 	};
 
 	return cmocka_run_group_tests_name("detect", tests, NULL, NULL);

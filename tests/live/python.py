@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The CPythons that can be had here, and python_steps.py under one of them."""
+
+import collections
+import functools
+import glob
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from deadhold import ROOT, Workload
+from steps import Steps
+
+STEPS = pathlib.Path(__file__).with_name("python_steps.py")
+# Locks are made in another way from 3.13.1 on: both are wanted.
+WANTED = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13.0", "3.13", "3.14"]
+
+Interpreter = collections.namedtuple("Interpreter", "path version")
+
+
+def candidates():
+    """By name in PATH, where pyenv keeps its own, and those that tests/python/get unpacked."""
+    pyenv = os.environ.get("PYENV_ROOT", os.path.expanduser("~/.pyenv"))
+    yield "/usr/bin/python3"
+    for minor in range(8, 15):
+        yield from filter(None, [shutil.which(f"python3.{minor}")])
+    yield from sorted(glob.glob(f"{pyenv}/versions/*/bin/python3"))
+    yield from sorted(map(str, (ROOT / "build" / "python").glob("*/python")))
+
+
+def version_of(path):
+    try:
+        done = subprocess.run([path, "-IV"], capture_output=True, text=True, timeout=60)
+    except OSError:
+        return None
+    found = re.match(r"Python (\d+)\.(\d+)\.(\d+)$", (done.stdout or done.stderr).strip())
+    return tuple(map(int, found.groups())) if found else None
+
+
+def stands_for(version):
+    """Which of the wanted ones a version is."""
+    short = "%d.%d" % version[:2]
+    return "3.13.0" if version == (3, 13, 0) else short
+
+
+@functools.lru_cache(None)
+def interpreters():
+    found = {}
+    for path in candidates():
+        version = version_of(path)
+        if version:
+            found.setdefault(stands_for(version), Interpreter(path, version))
+    return found
+
+
+def interpreter(wanted):
+    found = interpreters().get(wanted)
+    if not found:
+        pytest.skip(f"untested: no CPython {wanted} in PATH, from pyenv or in build/python")
+    return found
+
+
+class Python(Steps):
+    """python_steps.py under an interpreter; as lock_steps otherwise."""
+
+    def __init__(self, found, **settings):
+        Workload.__init__(self, "python", **settings)
+        self.command = [found.path, "-B", str(STEPS)]
+        self.version = found.version
+
+    def reason(self, agent):
+        """Of a thread whose function returned. How glibc 2.43 and later mark that is not known."""
+        libc = tuple(map(int, self.first["libc"].split()[1].split(".")))
+        return agent.reason("return") if libc < (2, 43) else "unknown"

@@ -1,0 +1,432 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The locks of Python programs: what the agent and `inspect` say of them, and what they must not say."""
+
+import collections
+import json
+import signal
+import time
+
+import pytest
+
+from deadhold import (
+    ABSENT,
+    ANY,
+    LOCK_KINDS,
+    TIMEOUT,
+    any_order,
+    expect,
+    expect_nothing_about_locks,
+    matching,
+)
+from inspected import inspect, text
+from python import WANTED, Python, interpreter
+
+# After this many sweeps what a sweep could find has been found: a wait is looked into when it is a
+# second old, its lock is read twice.
+SWEEPS = 5
+
+
+@pytest.fixture(params=WANTED)
+def python(request, start_workload):
+    """python(): a started program of one CPython after the other."""
+    found = interpreter(request.param)
+    return lambda **settings: start_workload(found, kind=Python, **settings)
+
+
+@pytest.fixture
+def any_python(start_workload):
+    """The same of this host's CPython alone, where the version makes no difference."""
+    found = interpreter("3.11")
+    return lambda **settings: start_workload(found, kind=Python, **settings)
+
+
+@pytest.fixture
+def agent(start_agent):
+    """Of a whole host, but for its locks alone: other programs' signals are no matter here."""
+    return start_agent("--kind", ",".join(LOCK_KINDS))
+
+
+# --- What is expected. ---------------------------------------------------------------------------
+
+
+def rlock(event, **members):
+    return {
+        "address": event["lock"],
+        "type": "python-rlock",
+        "kind": ABSENT,
+        "libc": "glibc",
+        "shared": False,
+        "robust": False,
+        "proof": "waiter",
+        **members,
+    }
+
+
+def orphaned(reason, died, lock, waiters, **members):
+    return {
+        "kind": "lock-orphaned",
+        "severity": "critical",
+        "process": {"pid": died["pid"]},
+        "thread": {"tid": died["tid"]},
+        "exit": {"reason": reason},
+        "locks": [lock],
+        "waiters": any_order([{"thread": {"tid": w["tid"]}} for w in waiters]),
+        **members,
+    }
+
+
+def waits(died, lock, waiter, **members):
+    return {
+        "kind": "orphan-wait",
+        "severity": "critical",
+        "process": {"pid": died["pid"]},
+        "thread": {"tid": waiter["tid"]},
+        "lock": lock,
+        "owner": {"thread": {"tid": died["tid"]}},
+        "wait": {"timeout_ns": ABSENT},
+        **members,
+    }
+
+
+def cleared(lock, how):
+    return {"kind": "orphan-cleared", "how": how, "lock": {"address": lock["address"]}}
+
+
+# --- The agent: an RLock whose owner is dead. ----------------------------------------------------
+
+
+def test_rlock_exception(agent, python):
+    """The story: an exception is thrown into the thread that holds it, others hang from then on."""
+    w = python()
+    w.do("owner acquire R")
+    first, second = w.blocks("first acquire R"), w.blocks("second acquire R")
+    w.do("owner spin")
+    died = w.dies("main throw owner")
+    agent.wait_for(kind="orphan-wait", pid=w.pid, count=2)
+    w.end()
+    agent.wait_for(kind="orphan-cleared", pid=w.pid)
+    lock = rlock(first, recursion=1)
+    expect(agent, w, [
+        orphaned(w.reason(agent), died, lock, [first, second]),
+        any_order([waits(died, lock, first), waits(died, lock, second)]),
+        cleared(lock, "process-exit"),
+    ], kinds=LOCK_KINDS)
+
+
+def test_rlock_return(agent, python):
+    """The thread's function returns, the lock held twice; the waiter has a timeout."""
+    w = python()
+    w.do("owner acquire R"), w.do("owner acquire R")
+    waiter = w.blocks("waiter timed R")
+    died = w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    lock = rlock(waiter, recursion=2)
+    expect(agent, w, [
+        orphaned(w.reason(agent), died, lock, [waiter], severity="warning"),
+        waits(died, lock, waiter, severity="warning", wait={"timeout_ns": ANY}),
+    ], kinds=LOCK_KINDS)
+
+
+def test_rlock_waiter_later(agent, python):
+    """Who wants it only after it was reported is reported, too."""
+    w = python()
+    w.do("owner acquire R")
+    first = w.blocks("first acquire R")
+    w.do("second acquire L")  # a thread of its own from now on: with a descriptor that is in use
+    died = w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    second = w.blocks("second acquire R")
+    agent.wait_for(kind="orphan-wait", pid=w.pid, thread={"tid": second["tid"]})
+    lock = rlock(first)
+    expect(agent, w, [
+        orphaned(w.reason(agent), died, lock, [first]),
+        waits(died, lock, first),
+        waits(died, lock, second),
+    ], kinds=LOCK_KINDS)
+
+
+def test_rlock_freed(agent, python):
+    """What frees a dead thread's RLock, behind the owner's back, ends the alert."""
+    w = python()
+    if w.version >= (3, 14):
+        pytest.skip("an RLock of 3.14 can't be freed by another thread")
+    w.do("owner acquire R")
+    waiter = w.blocks("waiter acquire R")
+    died = w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    w.go("main free R")
+    w.then("waiter acquire R")
+    agent.wait_for(kind="orphan-cleared", pid=w.pid)
+    lock = rlock(waiter)
+    expect(agent, w, [
+        orphaned(w.reason(agent), died, lock, [waiter]),
+        waits(died, lock, waiter),
+        cleared(lock, "foreign-unlock"),
+    ], kinds=LOCK_KINDS)
+
+
+def test_rlock_before_the_agent(start_agent, python):
+    """All was over before the agent came: nobody saw who died."""
+    w = python()
+    w.do("owner acquire R")
+    waiter = w.blocks("waiter acquire R")
+    died = w.dies("owner return")
+    agent = start_agent()
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    lock = rlock(waiter)
+    expect(agent, w, [
+        orphaned(w.reason(agent), died, lock, [waiter], thread=ABSENT, exit={"reason": "unknown"}),
+        waits(died, lock, waiter, owner={"thread": ABSENT, "exit": {"reason": "unknown"}}),
+    ], kinds=LOCK_KINDS)
+
+
+def test_rlock_forked(agent, any_python):
+    """A child waits for an RLock that a thread of its parent held when it was forked."""
+    w = any_python()
+    w.do("owner acquire R")
+    child = w.do("main fork R")
+    agent.wait_for(kind="orphan-wait", pid=child["pid"])
+    expect(agent, child["pid"], [
+        {"kind": "lock-orphaned", "thread": ABSENT, "exit": {"reason": "fork"}},
+        {"kind": "orphan-wait", "owner": {"thread": ABSENT}, "exit": ABSENT},
+    ], kinds=LOCK_KINDS)
+    assert not agent.alerts_of(w.pid, kinds=LOCK_KINDS)
+
+
+def test_rlock_census_off(start_agent, python):
+    """Memory is not searched. What a thread parks on is found all the same: 3.14."""
+    agent = start_agent("--census", "off")
+    w = python()
+    w.do("owner acquire R")
+    w.blocks("waiter acquire R")
+    w.dies("owner return")
+    if w.version >= (3, 14):
+        agent.wait_for(kind="orphan-wait", pid=w.pid)
+        agent.stop()
+    else:
+        expect_nothing_about_locks(agent, w, SWEEPS)
+
+
+# --- The agent: nothing is claimed. --------------------------------------------------------------
+
+
+def test_clean_worker(agent, python):
+    """An exception ends a worker that holds nothing, while others are at rest in all the ways there
+    are."""
+    w = python()
+    w.do("main idle")
+    w.do("worker spin")
+    w.dies("main throw worker")
+    expect_nothing_about_locks(agent, w, SWEEPS)
+
+
+def test_with_releases(agent, python):
+    """A with statement frees both kinds when the exception comes: who waited gets them."""
+    w = python()
+    for lock in ("L", "R"):
+        w.do(f"owner with {lock}")
+        w.blocks(f"waiter acquire {lock}")
+        w.dies("main throw owner")
+        w.then(f"waiter acquire {lock}")
+    expect_nothing_about_locks(agent, w, SWEEPS)
+
+
+@pytest.mark.parametrize("end", ["main throw owner", "owner return"])
+def test_lock_unprovable(agent, python, end):
+    """A Lock says nothing of its owner: no claim, whatever became of it."""
+    w = python()
+    w.do("owner acquire L")
+    w.blocks("waiter acquire L")
+    if end.startswith("main"):
+        w.do("owner spin")
+    w.dies(end)
+    expect_nothing_about_locks(agent, w, SWEEPS)
+
+
+def test_foreign_release(agent, python):
+    """Threads release each other's Locks, which is what Locks are for; those that took them end."""
+    w = python()
+    w.do("first acquire L")
+    w.blocks("second acquire L")
+    w.dies("first return")
+    w.do("main release L")
+    w.then("second acquire L")
+    w.blocks("third acquire L")
+    w.dies("second return")
+    agent.wait_sweeps(SWEEPS)
+    w.do("main release L")
+    w.then("third acquire L")
+    expect_nothing_about_locks(agent, w)
+
+
+def test_rlock_alive(agent, python):
+    """The owner lives, while others die: one of them had waited for it, and had it."""
+    w = python()
+    w.do("owner acquire R")
+    w.blocks("first acquire R")
+    w.do("owner release R")
+    w.then("first acquire R")
+    w.do("first release R")
+    w.do("owner acquire R")
+    w.blocks("second acquire R")
+    w.dies("first return")
+    w.do("third spin")
+    w.dies("main throw third")
+    expect_nothing_about_locks(agent, w, SWEEPS)
+
+
+def test_used_correctly(agent, python):
+    """RLock, Condition, Event and Queue under load, and threads that come and go."""
+    w = python()
+    w.do("main work")
+    w.do("worker spin")
+    w.dies("main throw worker")
+    expect_nothing_about_locks(agent, w, SWEEPS)
+
+
+def test_multiprocessing(agent, any_python):
+    """A process is killed that holds a lock of multiprocessing's: a semaphore, which names nobody."""
+    w = any_python()
+    w.do("worker spin")
+    event = w.do("main semlock")
+    w.dies("main throw worker")
+    expect_nothing_about_locks(agent, [w, event["child"]], SWEEPS)
+
+
+# --- Signals that were meant for one thread. -----------------------------------------------------
+
+
+def test_kill_tid(start_agent, any_python):
+    """kill(2) at the number of a thread ends the whole process."""
+    agent, w = start_agent("--kind", "tid-kill"), any_python()
+    target = w.do("worker acquire L")
+    w.go("main kill worker")
+    assert w.wait() == -signal.SIGTERM
+    expect(agent, w, [{
+        "kind": "tid-kill",
+        "severity": "critical",
+        "thread": {"tid": target["tid"]},
+        "signal": {"name": "SIGTERM", "call": "kill", "scope": "process", "fatal": True},
+    }])
+
+
+def test_kill_tid_handled(start_agent, any_python):
+    """With a handler the process survives; the main thread runs it, whoever was meant."""
+    agent, w = start_agent("--kind", "tid-kill"), any_python()
+    target = w.do("worker acquire L")
+    w.do("main handle SIGTERM")
+    w.do("main kill worker")
+    w.do("main acquire M")  # the main thread has to run for it
+    assert w.event("handled")["tid"] == w.first["tid"]
+    expect(agent, w, [{
+        "kind": "tid-kill",
+        "severity": "warning",
+        "thread": {"tid": target["tid"]},
+        "signal": {"name": "SIGTERM", "call": "kill", "scope": "process", "fatal": False},
+    }])
+
+
+def waits_of(found):
+    return collections.Counter(thread["wait"]["for"] for thread in found["threads"])
+
+
+def look_until(pid, condition):
+    """Threads take a while to fall asleep."""
+    until = time.monotonic() + TIMEOUT
+    while not condition(found := inspect(pid)):
+        assert time.monotonic() < until, f"not so: {json.dumps(found, indent=1)}"
+    return found
+
+
+# --- One look. -----------------------------------------------------------------------------------
+
+
+def test_inspect_rlock(python):
+    w = python()
+    w.do("owner acquire R")
+    waiters = [w.blocks("first acquire R"), w.blocks("second acquire R")]
+    w.dies("owner return")
+    inspect(w.pid, expected={
+        "verdict": "orphaned-lock",
+        "message": matching("2 threads wait for a Python RLock whose owner is dead$"),
+        "locks": [rlock(
+            waiters[0],
+            owner={"state": "dead", "ns_tid": ABSENT},
+            orphaned=True,
+            waiters=sorted(e["tid"] for e in waiters),
+        )],
+        "unknown": [],
+    })
+
+
+def test_inspect_rlock_alive(python):
+    """Two RLocks crosswise; and one that somebody merely holds."""
+    w = python()
+    a, b = w.do("first acquire R1"), w.do("second acquire R2")
+    w.blocks("first acquire R2"), w.blocks("second acquire R1")
+    owner = w.do("owner acquire R3")
+    waiter = w.blocks("waiter acquire R3")
+    found = inspect(w.pid, expected={
+        "verdict": "deadlock",
+        "cycles": [any_order([a["tid"], b["tid"]])],
+    })
+    wanted = {lock["address"]: lock for lock in found["locks"]}
+    assert len(wanted) == 3
+    for lock, holder in ((a, a), (b, b), (owner, owner)):
+        assert wanted[lock["lock"]]["owner"]["tid"] == holder["tid"]
+        assert wanted[lock["lock"]]["type"] == "python-rlock"
+    assert wanted[owner["lock"]]["waiters"] == [waiter["tid"]]
+
+
+def test_inspect_lock(python):
+    """Who holds a Lock nobody knows: it is listed as unknown, and said what would tell."""
+    w = python()
+    w.do("owner acquire L")
+    waiters = [w.blocks("first acquire L"), w.blocks("second timed L")]
+    inspect(w.pid, expected={
+        "verdict": "blocked",
+        "locks": [{
+            "address": waiters[0]["lock"],
+            "type": "python-lock",
+            "owner": {"state": "unknown", "why": "threading.Lock records no owner"},
+            "owner_tid": ABSENT,
+            "orphaned": False,
+            "waiters": sorted(e["tid"] for e in waiters),
+        }],
+        "unknown": [{
+            "what": f"who holds lock {waiters[0]['lock']}",
+            "why": "threading.Lock records no owner",
+        }],
+    })
+    said = " ".join(text(w.pid, status=0).split())
+    assert "Python Lock" in said and f"py-spy dump --pid {w.pid}" in said and "--deep" in said
+
+
+def test_inspect_idle(python):
+    """Threads at rest wait for locks by design: these are no findings."""
+    w = python()
+    w.do("main idle")
+    idle = {"call": 1, "condition": 11, "join": 1, "queue": 3}
+    found = look_until(w.pid, lambda found: waits_of(found) == idle)
+    assert found["verdict"] == "ok" and not found["unknown"] and not found["locks"], found
+
+
+def test_inspect_census_off(python):
+    """Without a search nothing is claimed, and that is said."""
+    w = python()
+    w.do("owner acquire L"), w.blocks("waiter acquire L")
+    found = inspect(w.pid, "--census", "off")
+    if w.version < (3, 13, 1):
+        assert found["verdict"] == "ok" and not found["locks"], found
+    assert any("--census" in u["why"] for u in found["unknown"]), found
+
+
+def test_inspect_forked(any_python):
+    w = any_python()
+    w.do("owner acquire R")
+    child = w.do("main fork R")
+    look_until(child["pid"], lambda found: waits_of(found) == {"lock": 1})
+    said = " ".join(text(child["pid"], status=1).split())
+    assert "has ended, or fork copied the lock from a parent" in said
+
+
