@@ -480,13 +480,15 @@ int survey_python(struct survey *survey)
 	if (err)
 		return err;
 	plains_take(&pythons);
-	if (pythons.cut)
-		inspection_unclear(survey->out,
-				   survey->ask->census_s > 0
-					   ? "its memory was not searched to the end for the locks "
-					     "behind them: --census all takes the time for it"
-					   : "its memory was not searched for the locks behind "
-					     "them (--census)",
-				   "for what some of its Python threads wait");
+	if (!pythons.cut)
+		return 0;
+	inspection_unclear(survey->out,
+			   survey->ask->census_s > 0
+				   ? "its memory was not searched to the end for the locks "
+				     "behind them: --census all takes the time for it"
+				   : "its memory was not searched for the locks behind "
+				     "them (--census)",
+			   "for what some of its Python threads wait");
+	survey->runtimes &= ~(1u << RUNTIME_PYTHON); /* that much is said */
 	return 0;
 }
