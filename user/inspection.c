@@ -318,7 +318,9 @@ static void say_orphan(FILE *out, const struct inspection *inspection)
 		fprintf(out, "a %s that fork copied locked", what);
 	else if (!lock->info.owner_tid)
 		fprintf(out, "a %s whose owner is %s", what,
-			lock->maybe_copied ? "not in this process" : "dead");
+			lock->info.type == LOCK_PYTHON_RLOCK && lock->maybe_copied
+				? "not in this process"
+				: "dead");
 	else if (stuck)
 		fprintf(out, "thread %d, which is %s", lock->info.owner_tid,
 			lock->maybe_copied ? "not in this process" : "dead");

@@ -24,6 +24,7 @@ SYS_GETTID = 186
 SYS_FUTEX = "202"
 LOCKS = {}
 ACTORS = {}
+HANDLED = []
 
 
 def gettid():
@@ -250,10 +251,13 @@ def main_step(step):
     elif verb in ("idle", "fork", "work", "semlock"):
         {"idle": idle, "fork": fork, "work": hand_over, "semlock": semlock}[verb](step)
     elif verb == "handle":
-        signal.signal(signal.SIGTERM, lambda number, frame: say("handled", step, gettid()))
+        signal.signal(signal.SIGTERM, lambda *_: HANDLED.append(say("handled", step, gettid())))
         say("done", step, gettid())
     elif verb == "kill":
         os.kill(actor_of(name).tid, signal.SIGTERM)
+        # Whichever thread takes it, Python's handler runs when the main thread runs next.
+        while not HANDLED:
+            time.sleep(0.001)
         say("done", step, gettid())
     elif verb == "free":
         lock_of(name)._release_save()
