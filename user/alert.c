@@ -91,6 +91,11 @@ static const char *const cleared_how_names[CLEARED_HOWS] = {
 	[CLEARED_GONE] = "gone",
 };
 
+static const char *const uprobes_state_names[UPROBES_STATES] = {
+	[UPROBES_OFF] = "off",	       [UPROBES_ON] = "on",	[UPROBES_LATE] = "late",
+	[UPROBES_REFUSED] = "refused", [UPROBES_OVER] = "over",
+};
+
 static const char *const evidence_names[EVIDENCE_BITS] = {
 	"valid-fields", "rich-layout", "data-section", "lock-symbol", "waited-for",
 	"large-tid",	"alone",       "got-it",       "no-wake",
@@ -152,6 +157,11 @@ const char *evidence_name(unsigned int bit)
 const char *cleared_how_name(enum cleared_how how)
 {
 	return NAME_OF(cleared_how_names, how);
+}
+
+const char *uprobes_state_name(enum uprobes_state state)
+{
+	return NAME_OF(uprobes_state_names, state);
 }
 
 int alert_kind_parse(const char *name)

@@ -227,6 +227,31 @@ struct census_info {
 	int error; /* it ended early: errno, positive */
 };
 
+/* What of other programs is probed. */
+enum uprobes_state {
+	UPROBES_OFF, /* not wanted */
+	UPROBES_ON,
+	UPROBES_LATE,	 /* the first look at all processes is still under way */
+	UPROBES_REFUSED, /* why */
+	UPROBES_OVER,	 /* the prober has ended */
+	UPROBES_STATES,
+};
+
+#define UPROBES_FAILED 8 /* are listed */
+struct uprobes_failed {
+	const char *path;
+	const char *why;
+};
+
+struct uprobes_info {
+	enum uprobes_state state;
+	const char *why;
+	uint64_t files, sites;
+	bool polled; /* the kernel does not tell of new mappings: they are looked for now and then */
+	uint64_t n_failed;
+	struct uprobes_failed failed[UPROBES_FAILED];
+};
+
 /* A name and a count or a name and a word, in the order in which they are to be printed. */
 struct pair {
 	const char *name;
@@ -271,7 +296,8 @@ struct alert {
 	const char *kernel;
 	const struct pair *hooks; /* hook family → rung, or "none: why" */
 	size_t n_hooks;
-	uint64_t blocked_threads; /* looked at before ready */
+	uint64_t blocked_threads;	    /* looked at before ready */
+	const struct uprobes_info *uprobes; /* NULL: nothing is said of them */
 
 	/* noise */
 	uint64_t count;
@@ -315,6 +341,7 @@ const char *libc_name(enum lock_libc libc);
 const char *signal_call_name(enum signal_call call);
 const char *signal_result_name(enum signal_result result);
 const char *cleared_how_name(enum cleared_how how);
+const char *uprobes_state_name(enum uprobes_state state);
 /* Of bit `bit` of enum evidence. */
 const char *evidence_name(unsigned int bit);
 /* The kind of that name. Returns it, or -EINVAL. */

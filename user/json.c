@@ -338,12 +338,44 @@ static void json_signal(struct jsonw *w, const struct signal_info *signal)
 
 /* --- the own fields of each kind --- */
 
+static bool uprobes_attached(const struct uprobes_info *uprobes)
+{
+	return uprobes->state == UPROBES_ON || uprobes->state == UPROBES_LATE;
+}
+
+static void json_uprobes(struct jsonw *w, const struct uprobes_info *uprobes)
+{
+	if (!uprobes)
+		return;
+	jsonw_object(w, "uprobes");
+	jsonw_string(w, "state", uprobes_state_name(uprobes->state));
+	jsonw_escaped(w, "why", uprobes->why);
+	if (uprobes_attached(uprobes)) {
+		json_count(w, "files", uprobes->files);
+		json_count(w, "sites", uprobes->sites);
+		jsonw_string(w, "new_files", uprobes->polled ? "polled" : "followed");
+	}
+	if (uprobes->n_failed) {
+		json_count(w, "failed_files", uprobes->n_failed);
+		jsonw_array(w, "failed");
+		for (size_t i = 0; i < uprobes->n_failed && i < UPROBES_FAILED; i++) {
+			jsonw_object(w, NULL);
+			jsonw_escaped(w, "path", uprobes->failed[i].path);
+			jsonw_escaped(w, "why", uprobes->failed[i].why);
+			jsonw_object_end(w);
+		}
+		jsonw_array_end(w);
+	}
+	jsonw_object_end(w);
+}
+
 static void json_ready(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
 	(void)run;
 	jsonw_escaped(w, "version", alert->version);
 	jsonw_escaped(w, "kernel", alert->kernel);
 	json_pairs(w, "hooks", alert->hooks, alert->n_hooks);
+	json_uprobes(w, alert->uprobes);
 	json_count(w, "blocked_threads", alert->blocked_threads);
 }
 

@@ -183,11 +183,40 @@ static void detail_pairs(FILE *out, const char *label, const struct pair *pairs,
 		detail_line(out, line);
 }
 
+static void detail_uprobes(FILE *out, const struct uprobes_info *uprobes)
+{
+	char path[ESCAPED_BYTES(PATH_BYTES)];
+
+	if (!uprobes)
+		return;
+	switch (uprobes->state) {
+	case UPROBES_ON:
+	case UPROBES_LATE:
+		detail(out, "uprobes: %" PRIu64 " place%s in %" PRIu64 " file%s%s%s",
+		       uprobes->sites, plural(uprobes->sites), uprobes->files,
+		       plural(uprobes->files),
+		       uprobes->polled ? ", new files are looked for every 10 s" : "",
+		       uprobes->state == UPROBES_LATE ? ", more to come: it takes long" : "");
+		break;
+	case UPROBES_OFF:
+		detail(out, "uprobes: none: --no-uprobes");
+		break;
+	default:
+		detail(out, "uprobes: none: %s", uprobes->why ?: "the prober has ended");
+	}
+	for (size_t i = 0; i < uprobes->n_failed && i < UPROBES_FAILED; i++)
+		detail(out, "not probed: %s: %s", ESCAPE(path, uprobes->failed[i].path),
+		       uprobes->failed[i].why);
+	if (uprobes->n_failed > UPROBES_FAILED)
+		detail(out, "not probed: %" PRIu64 " more", uprobes->n_failed - UPROBES_FAILED);
+}
+
 static void details_ready(FILE *out, const struct alert *alert, const struct run *run)
 {
 	(void)run;
 	detail(out, "deadhold %s on Linux %s", alert->version, alert->kernel);
 	detail_pairs(out, "hooks", alert->hooks, alert->n_hooks);
+	detail_uprobes(out, alert->uprobes);
 	detail(out, "looked at %" PRIu64 " thread%s that already waited on a futex",
 	       alert->blocked_threads, plural(alert->blocked_threads));
 }

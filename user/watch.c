@@ -25,10 +25,12 @@
 #define DEAD_LIMIT	   49152 /* three quarters of the kernel's dead_threads */
 #define SETTLE_NS	   2000000000ull
 #define DRAIN_MS	   1000
+#define PLACES		   20 /* of losses */
 #define NOISE_GRACE_NS	   500000000ull
 #define LOSS_NS		   1000000000ull
+#define PROBER_NS	   2000000000ull /* how long ready waits for it at most */
 
-enum source { SOURCE_RING, SOURCE_READER, SOURCE_SIGNAL, SOURCE_OUTPUT };
+enum source { SOURCE_RING, SOURCE_READER, SOURCE_SIGNAL, SOURCE_OUTPUT, SOURCE_PROBER };
 
 struct watch {
 	struct agent agent;
@@ -42,7 +44,7 @@ struct watch {
 	uint64_t ready_ns;
 	uint64_t end_ns; /* -d; 0: none */
 	uint64_t noise_due_ns, noise_said_ns, loss_due_ns;
-	uint64_t losses_said[16];
+	uint64_t losses_said[PLACES];
 	uint64_t records_lost; /* of the ring buffer, up to the last look */
 	bool watched_gone[OPTION_LIST];
 	size_t n_watched_gone;
@@ -164,7 +166,7 @@ static void processes_did_change(void *context)
 /* ---- what the agent says of itself ---- */
 
 /* All losses since the start, by place. The names are those of docs/alerts.md. */
-static size_t losses_collect(struct watch *w, struct pair pairs[16])
+static size_t losses_collect(struct watch *w, struct pair pairs[PLACES])
 {
 	uint64_t kernel[LOSSES], recursion;
 	struct reader_losses reader = reader_losses(w->agent.reader);
@@ -184,6 +186,8 @@ static size_t losses_collect(struct watch *w, struct pair pairs[16])
 	pairs[n++] = (struct pair){ "reader", reader.deadlines + w->agent.reader_failures, NULL };
 	pairs[n++] = (struct pair){ "locks-unread", unsaid->unread, NULL };
 	pairs[n++] = (struct pair){ "locks-ambiguous", unsaid->ambiguous, NULL };
+	pairs[n++] = (struct pair){ "calls", kernel[LOSS_CALLS], NULL };
+	pairs[n++] = (struct pair){ "probes", prober_state(w->agent.prober)->losses, NULL };
 	pairs[n++] = (struct pair){ "memory", unsaid->no_memory, NULL };
 	pairs[n++] = (struct pair){ "output", w->agent.stream.refused, NULL };
 	return n;
@@ -201,7 +205,7 @@ static void records_lost_follow(struct watch *w)
 
 static void loss_say(struct watch *w)
 {
-	struct pair pairs[16], fresh[16];
+	struct pair pairs[PLACES], fresh[PLACES];
 	size_t n = losses_collect(w, pairs), n_fresh = 0, i;
 	struct alert alert = { .kind = ALERT_LOSS, .severity = SEVERITY_WARNING };
 	uint64_t refused = w->agent.stream.refused;
@@ -227,8 +231,36 @@ static void loss_say(struct watch *w)
 		w->losses_said[i] = pairs[i].count;
 }
 
+static const struct uprobes_info *uprobes_fill(struct watch *w, struct uprobes_info *out)
+{
+	const struct prober_state *state = prober_state(w->agent.prober);
+	size_t i;
+
+	*out = (struct uprobes_info){ .state = UPROBES_ON,
+				      .files = state->files,
+				      .sites = state->sites,
+				      .n_failed = state->n_failed };
+	if (w->agent.options->no_uprobes)
+		out->state = UPROBES_OFF;
+	else if (!hooks_rung(w->agent.hooks, HOOK_CALL) || state->refused)
+		out->state = UPROBES_REFUSED;
+	else if (state->over)
+		out->state = UPROBES_OVER;
+	else if (!state->looked)
+		out->state = UPROBES_LATE;
+	if (out->state == UPROBES_REFUSED)
+		out->why = state->refused ? prober_why(state->refused)
+					  : hooks_why_not(w->agent.hooks, HOOK_CALL);
+	out->polled = state->follow_error != 0;
+	for (i = 0; i < state->n_failed && i < UPROBES_FAILED; i++)
+		out->failed[i] = (struct uprobes_failed){ state->failed[i].path,
+							  prober_why(state->failed[i].error) };
+	return out;
+}
+
 static void ready_say(struct watch *w)
 {
+	struct uprobes_info uprobes;
 	struct pair hooks[HOOK_FAMILIES];
 	struct alert alert = { .kind = ALERT_READY,
 			       .severity = SEVERITY_INFO,
@@ -242,8 +274,11 @@ static void ready_say(struct watch *w)
 	uname(&kernel);
 	alert.kernel = kernel.release;
 	alert.hooks = hooks;
+	alert.uprobes = uprobes_fill(w, &uprobes);
 	for (family = 0; family < HOOK_FAMILIES; family++) {
 		rung = hooks_rung(w->agent.hooks, family);
+		if (family == HOOK_CALL)
+			continue; /* in uprobes */
 		hooks[alert.n_hooks++] = (struct pair){ hook_family_name(family), 0,
 							rung ? rung->name
 							     : "none: not asked for (-x)" };
@@ -293,7 +328,7 @@ static size_t census_figures(const struct watch *w, struct pair *figures)
 
 static void summary_say(struct watch *w)
 {
-	struct pair counts[ALERT_KINDS], places[16], losses[16], figures[24];
+	struct pair counts[ALERT_KINDS], places[PLACES], losses[PLACES], figures[24];
 	struct alert alert = { .kind = ALERT_SUMMARY,
 			       .severity = SEVERITY_INFO,
 			       .time_ns = host_now(),
@@ -345,6 +380,14 @@ static int reader_follow(struct watch *w)
 		error = watch_fd(w, fd, SOURCE_READER, EPOLLIN);
 	w->reader_fd = fd;
 	return error;
+}
+
+/* Its descriptor leaves with its close. */
+static int prober_follow(struct watch *w)
+{
+	int fd = prober_fd(w->agent.prober);
+
+	return fd < 0 ? 0 : watch_fd(w, fd, SOURCE_PROBER, EPOLLIN);
 }
 
 /*
@@ -469,6 +512,7 @@ static int loop_turn(struct watch *w, int timeout_ms)
 	if (w->shared_pending)
 		hooks_snapshot(w->agent.hooks, 0, nothing_row, NULL); /* the walk itself does it */
 	w->shared_pending = false;
+	prober_dispatch(w->agent.prober, w->agent.options->verbose);
 	/* No reader can be started just now: its requests were answered so, the next ones try again. */
 	if (reader_dispatch(w->agent.reader))
 		w->agent.reader_failures++;
@@ -573,6 +617,23 @@ static void count_row(void *context, const struct task_row *row)
 	(*n)++;
 }
 
+/* While there are the rights that it takes. */
+static int prober_start(struct watch *w)
+{
+	struct agent *agent = &w->agent;
+	struct probe_plan plans[1];
+	size_t n = 0;
+
+	if (hooks_rung(agent->hooks, HOOK_CALL))
+		plans[n++] = probe_calls;
+	agent->prober = prober_new(agent->hooks, plans, n);
+	if (!agent->prober) {
+		snprintf(w->why, sizeof(w->why), "starting the prober failed: %s", strerror(errno));
+		return -errno;
+	}
+	return prober_follow(w);
+}
+
 /*
  * The order is the claim that `ready` makes: rows for all threads exist before the futex hook runs,
  * every hook is attached, and what was blocked before has been looked at once.
@@ -591,7 +652,9 @@ static int hooks_start(struct watch *w)
 			 strerror(-error));
 		return error;
 	}
-	error = hooks_attach(agent->hooks, w->why, sizeof(w->why));
+	error = prober_start(w);
+	if (!error)
+		error = hooks_attach(agent->hooks, w->why, sizeof(w->why));
 	return error ?: watch_fd(w, hooks_fd(agent->hooks), SOURCE_RING, EPOLLIN);
 }
 
@@ -605,10 +668,23 @@ static int first_look(struct watch *w)
 	return error;
 }
 
+/* And the prober's first look at all processes, unless it takes too long. */
+static int first_probes(struct watch *w)
+{
+	uint64_t until = host_now() + PROBER_NS, now;
+	int error = 0;
+
+	while (!error && !w->stop && !prober_state(w->agent.prober)->looked &&
+	       (now = host_now()) < until)
+		error = loop_turn(w, (until - now) / 1000000 + 1);
+	return error;
+}
+
 static void watch_end(struct watch *w)
 {
 	struct agent *agent = &w->agent;
 
+	prober_free(agent->prober);
 	reader_free(agent->reader); /* its callbacks still need the rest */
 	hooks_free(agent->hooks);
 	censuses_free(agent->censuses);
@@ -680,6 +756,8 @@ int watch_run(const struct options *options)
 
 	if (!error)
 		error = first_look(&w);
+	if (!error)
+		error = first_probes(&w);
 	if (!error) {
 		w.ready_ns = host_now();
 		ready_say(&w);
