@@ -55,6 +55,7 @@ static __always_inline enum call_target call_target_find(__u64 thread, __u32 *ti
 static __always_inline void call_exception_name(struct ev_call *ev, __u64 type, bool sleepable)
 {
 	__u64 name = 0, flags = 0;
+	long length;
 	char first;
 
 	if (call_read(&flags, sizeof(flags), type + PYTHON_TYPE_FLAGS, sleepable) ||
@@ -62,7 +63,8 @@ static __always_inline void call_exception_name(struct ev_call *ev, __u64 type, 
 	    call_read(&name, sizeof(name), type + PYTHON_TYPE_NAME, sleepable) ||
 	    call_read(&first, 1, name, sleepable)) /* makes it resident */
 		return;
-	if (bpf_probe_read_user_str(ev->name, sizeof(ev->name), (void *)name) < 0)
+	length = bpf_probe_read_user_str(ev->name, sizeof(ev->name), (void *)name);
+	if (length < 0 || length == sizeof(ev->name)) /* cut off, perhaps */
 		ev->name[0] = '\0';
 }
 

@@ -35,6 +35,8 @@ struct agent {
 	struct sweep *sweep;
 	struct censuses *censuses;
 	struct pythons *pythons;
+	struct calls *calls;
+	struct killed *killed;
 	struct prober *prober;
 	struct unsaid unsaid;
 	uint64_t reader_failures; /* no reader could be started */

@@ -28,8 +28,11 @@ enum alert_kind {
 	ALERT_ORPHAN_WAIT,
 	ALERT_ORPHAN_CLEARED,
 	ALERT_LOCK_SUSPECTED,
+	ALERT_THREAD_KILLED,
 	ALERT_THREAD_SIGNAL,
 	ALERT_TID_KILL,
+	ALERT_THREAD_CANCEL,
+	ALERT_ASYNC_EXCEPTION,
 	ALERT_NOISE,
 	ALERT_LOSS,
 	ALERT_SUMMARY,
@@ -217,6 +220,54 @@ enum cleared_how {
 	CLEARED_HOWS,
 };
 
+/* What was done to a thread before it ended. */
+enum cause_kind {
+	CAUSE_NONE,
+	CAUSE_THREAD_CANCEL,
+	CAUSE_ASYNC_EXCEPTION,
+	CAUSE_THREAD_SIGNAL,
+	CAUSE_KINDS,
+};
+
+struct cause_info {
+	enum cause_kind kind;
+	uint64_t seq; /* of the alert about it, in this run; 0: none was said */
+	struct process_info sender_process;
+	struct thread_info sender_thread;
+	uint64_t before_ns;
+	bool certain; /* it is why the thread ended; else it preceded that, and no more is known */
+	char exception[DETAIL_BYTES]; /* empty: unknown, or none */
+};
+
+/* Whom a call named by its pthread_self. */
+enum call_named {
+	NAMED_THREAD,	  /* the alert's thread */
+	NAMED_ENDED,	  /* a thread that has ended */
+	NAMED_NO_THREAD,  /* there is no thread's descriptor there */
+	NAMED_UNREADABLE, /* not known */
+	NAMED_KINDS,
+};
+
+enum async_state {
+	ASYNC_PENDING,
+	ASYNC_ENDED,
+	ASYNC_REVOKED,
+	ASYNC_NO_THREAD,
+	ASYNC_UNKNOWN, /* whom it named could not be read */
+	ASYNC_STATES,
+};
+
+struct call_info {
+	uint64_t ident; /* the pthread_self, as it was passed */
+	enum call_named named;
+	/* async-exception */
+	enum async_state state;
+	char exception[DETAIL_BYTES]; /* empty: unknown, or none */
+	int32_t native_tid; /* ident is the TID of this thread of the process: a mistake; 0: it is not */
+	int32_t blocked_in; /* the number of the system call that the thread is in; -1: none */
+	uint64_t before_ns; /* ended: so long before the end */
+};
+
 /* The pass over a process's memory that found something, as far as it came. */
 struct census_info {
 	bool full; /* all of the private memory, not data, bss and a part of the heap */
@@ -286,6 +337,12 @@ struct alert {
 	enum cleared_how how;
 	bool follows; /* orphan-cleared: what was said of the orphan before is now over */
 
+	/* lock-orphaned, lock-suspected, thread-killed; NULL: nothing that is known preceded the end */
+	const struct cause_info *cause;
+	uint64_t locks_found; /* thread-killed */
+
+	const struct call_info *called; /* thread-cancel, async-exception */
+
 	/* thread-signal, tid-kill; noise uses number, libc, from_same_process */
 	struct signal_info signal;
 	struct process_info sender_process;
@@ -341,6 +398,9 @@ const char *libc_name(enum lock_libc libc);
 const char *signal_call_name(enum signal_call call);
 const char *signal_result_name(enum signal_result result);
 const char *cleared_how_name(enum cleared_how how);
+const char *cause_kind_name(enum cause_kind kind);
+const char *call_named_name(enum call_named named);
+const char *async_state_name(enum async_state state);
 const char *uprobes_state_name(enum uprobes_state state);
 /* Of bit `bit` of enum evidence. */
 const char *evidence_name(unsigned int bit);

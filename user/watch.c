@@ -11,12 +11,14 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "calls.h"
 #include "cases.h"
 #include "censuses.h"
 #include "cleanup.h"
 #include "detect.h"
 #include "output.h"
 #include "pythons.h"
+#include "killed.h"
 #include "signals.h"
 #include "sweep.h"
 #include "watch.h"
@@ -124,8 +126,10 @@ static void event_take(void *context, const struct ev_head *head, size_t size)
 		break;
 	case EV_EXIT:
 		if (size >= sizeof(struct ev_exit)) {
+			calls_exit(w->agent.calls, ev);
 			cases_exit(w->agent.cases, ev);
 			censuses_exit(w->agent.censuses, ev);
+			killed_exit(w->agent.killed, ev);
 		}
 		break;
 	case EV_WAIT_DEAD:
@@ -136,6 +140,12 @@ static void event_take(void *context, const struct ev_head *head, size_t size)
 		if (size >= sizeof(struct ev_signal)) {
 			signals_sent(w->agent.signals, ev);
 			censuses_signal(w->agent.censuses, ev);
+		}
+		break;
+	case EV_CALL:
+		if (size >= sizeof(struct ev_call)) {
+			calls_called(w->agent.calls, ev);
+			censuses_call(w->agent.censuses, ev);
 		}
 		break;
 	case EV_SEND_FAILED:
@@ -161,6 +171,7 @@ static void processes_did_change(void *context)
 	struct watch *w = context;
 
 	signals_flush(w->agent.signals, false);
+	calls_flush(w->agent.calls, false);
 }
 
 /* ---- what the agent says of itself ---- */
@@ -435,6 +446,8 @@ static int wait_ms(struct watch *w, uint64_t now)
 	due = sooner(due, cases_due(w->agent.cases));
 	due = sooner(due, censuses_due(w->agent.censuses));
 	due = sooner(due, pythons_due(w->agent.pythons));
+	due = sooner(due, calls_due(w->agent.calls));
+	due = sooner(due, killed_due(w->agent.killed));
 	due = sooner(due, w->end_ns);
 	return due <= now ? 0 : (due - now + 999999) / 1000000;
 }
@@ -454,6 +467,8 @@ static void due_run(struct watch *w)
 	cases_run_due(w->agent.cases, false);
 	censuses_run_due(w->agent.censuses);
 	pythons_run_due(w->agent.pythons);
+	calls_run_due(w->agent.calls);
+	killed_flush(w->agent.killed, false);
 	if (sweep_due(w->agent.sweep) && sweep_due(w->agent.sweep) <= now) {
 		cases_tick(w->agent.cases);
 		sweep_begin(w->agent.sweep);
@@ -509,6 +524,7 @@ static int loop_turn(struct watch *w, int timeout_ms)
 	if (n < 0)
 		return n;
 	w->behind = n == HOOKS_CONSUME_LIMIT;
+	calls_flush(w->agent.calls, false);
 	if (w->shared_pending)
 		hooks_snapshot(w->agent.hooks, 0, nothing_row, NULL); /* the walk itself does it */
 	w->shared_pending = false;
@@ -535,7 +551,8 @@ static bool settled(struct watch *w)
 {
 	return !w->behind && !cases_pending(w->agent.cases) &&
 	       !censuses_pending(w->agent.censuses) && !pythons_pending(w->agent.pythons) &&
-	       !signals_waiting(w->agent.signals) && !reader_pending(w->agent.reader);
+	       !signals_waiting(w->agent.signals) && !calls_waiting(w->agent.calls) &&
+	       !killed_waiting(w->agent.killed) && !reader_pending(w->agent.reader);
 }
 
 /* At the end: what was seen is said, within bounds. */
@@ -552,11 +569,14 @@ static int loop_settle(struct watch *w)
 		error = loop_turn(w, 10);
 		cases_run_due(w->agent.cases, false);
 		censuses_run_due(w->agent.censuses);
+		killed_flush(w->agent.killed, false);
 	}
 	if (error)
 		return error;
 	cases_run_due(w->agent.cases, true);
 	signals_flush(w->agent.signals, true);
+	calls_flush(w->agent.calls, true);
+	killed_flush(w->agent.killed, true);
 	/* Whoever reads is behind: the last lines, which say how much was lost, must find room. */
 	error = output_drain(w->agent.stream.output, DRAIN_MS);
 	if (error && error != -ETIMEDOUT)
@@ -598,10 +618,14 @@ static int parts_new(struct watch *w)
 	agent->processes = processes_new(agent->reader, agent->tick_ns, agent->options->cmdline,
 					 processes_did_change, w);
 	agent->signals = signals_new(agent);
+	agent->calls = calls_new(agent);
+	agent->killed = killed_new(agent);
 	agent->cases = cases_new(agent);
 	agent->sweep = sweep_new(agent);
 	agent->censuses = censuses_new(agent);
 	agent->pythons = pythons_new(agent);
+	if (!agent->calls || !agent->killed)
+		return -ENOMEM;
 	if (!agent->processes || !agent->signals || !agent->cases || !agent->sweep ||
 	    !agent->censuses || !agent->pythons)
 		return -ENOMEM;
@@ -691,6 +715,8 @@ static void watch_end(struct watch *w)
 	pythons_free(agent->pythons);
 	sweep_free(agent->sweep);
 	cases_free(agent->cases);
+	killed_free(agent->killed);
+	calls_free(agent->calls);
 	signals_free(agent->signals);
 	processes_free(agent->processes);
 	output_free(agent->stream.output);
