@@ -21,6 +21,7 @@
 #define CONTAINER_ID_BYTES 64
 #define PATH_BYTES	   512
 #define DETAIL_BYTES	   256
+#define TYPE_NAME_BYTES	   64
 
 enum alert_kind {
 	ALERT_READY,
@@ -236,7 +237,7 @@ struct cause_info {
 	struct thread_info sender_thread;
 	uint64_t before_ns;
 	bool certain; /* it is why the thread ended; else it preceded that, and no more is known */
-	char exception[DETAIL_BYTES]; /* empty: unknown, or none */
+	char exception[TYPE_NAME_BYTES]; /* empty: unknown, or none */
 };
 
 /* Whom a call named by its pthread_self. */
@@ -262,7 +263,7 @@ struct call_info {
 	enum call_named named;
 	/* async-exception */
 	enum async_state state;
-	char exception[DETAIL_BYTES]; /* empty: unknown, or none */
+	char exception[TYPE_NAME_BYTES]; /* empty: unknown, or none */
 	int32_t native_tid; /* ident is the TID of this thread of the process: a mistake; 0: it is not */
 	int32_t blocked_in; /* the number of the system call that the thread is in; -1: none */
 	uint64_t before_ns; /* ended: so long before the end */

@@ -14,6 +14,11 @@
 #define CAUSES 16384
 /* Calls that wait for what is known of their process. */
 #define WAITING_LIMIT 16384
+/*
+ * A thread that is not there any more has left its exit record in the ring before it went. It is read
+ * in this time, unless it was lost.
+ */
+#define RECORD_NS 1000000000ull
 /* How often threads with an exception pending are looked at. */
 #define LOOK_NS 1000000000ull
 
@@ -21,7 +26,8 @@
 struct call {
 	struct ev_call ev;
 	bool ended;
-	bool settled; /* whom it named has been looked for */
+	bool settled;	    /* whom it named has been looked for */
+	uint64_t missed_ns; /* since when nobody of that number lives; 0: not so */
 	bool found;
 	struct thread_info thread;
 	int32_t native_tid;
@@ -34,7 +40,7 @@ struct calls {
 	struct agent *agent;
 	struct causes causes;
 	struct call *waiting;
-	size_t n_waiting, n_unsettled, n_pending;
+	size_t n_waiting, n_unsettled, n_missed, n_pending;
 	uint64_t due_ns;
 };
 
@@ -54,6 +60,7 @@ static void call_free(struct calls *calls, struct call *call)
 	DL_DELETE(calls->waiting, call);
 	calls->n_waiting--;
 	calls->n_unsettled -= !call->settled;
+	calls->n_missed -= call->missed_ns && !call->settled;
 	free(call);
 }
 
@@ -188,7 +195,7 @@ static const struct task_row *rows_find(const struct rows *rows, const struct pr
 	return row && proc_equal(&row->task.proc, proc) ? row : NULL;
 }
 
-/* On the clock of the records. */
+/* On the clock of the records; rather too early than too late. */
 static uint64_t task_began(const struct ev_task *task)
 {
 	return task->start_ns - host_boottime_offset();
@@ -207,6 +214,19 @@ static void call_settle(struct calls *calls, struct call *call)
 {
 	call->settled = true;
 	calls->n_unsettled--;
+	calls->n_missed -= call->missed_ns != 0;
+}
+
+/* Is its exit record still to come? */
+static bool call_misses(struct calls *calls, struct call *call, bool all)
+{
+	uint64_t now = host_now();
+
+	if (!call->missed_ns) {
+		call->missed_ns = now;
+		calls->n_missed++;
+	}
+	return !all && call->missed_ns + RECORD_NS > now;
 }
 
 /* No thread of that number lives: it has ended since. */
@@ -237,7 +257,7 @@ static void cause_renew(struct calls *calls, const struct call *call, const stru
 		cause_add(calls, &call->ev);
 }
 
-static void call_find(struct calls *calls, struct call *call, const struct rows *rows)
+static void call_find(struct calls *calls, struct call *call, const struct rows *rows, bool all)
 {
 	const struct proc_key *proc = &call->ev.caller.proc;
 	struct owner_key key = target_key(&call->ev);
@@ -252,6 +272,8 @@ static void call_find(struct calls *calls, struct call *call, const struct rows 
 		call->native_tid = row ? row->task.ns_tid : 0;
 	} else if (!row || task_began(&row->task) > call->ev.head.time_ns) {
 		/* Nobody, or a thread that has got its number since. */
+		if (call_misses(calls, call, all))
+			return;
 		call_find_dead(calls, call);
 	} else {
 		call->found = true;
@@ -268,7 +290,7 @@ static void call_find(struct calls *calls, struct call *call, const struct rows 
 }
 
 /* One snapshot for all calls of a process that are not settled. */
-static void calls_find(struct calls *calls)
+static void calls_find(struct calls *calls, bool all)
 {
 	struct call *first, *call;
 
@@ -278,7 +300,8 @@ static void calls_find(struct calls *calls)
 
 		if (!calls->n_unsettled)
 			return;
-		if (first->settled)
+		if (first->settled ||
+		    (first->missed_ns && !all && first->missed_ns + RECORD_NS > host_now()))
 			continue;
 		hooks_snapshot(calls->agent->hooks, first->ev.caller.proc.tgid, rows_add, &rows);
 		if (rows.n)
@@ -287,7 +310,7 @@ static void calls_find(struct calls *calls)
 		{
 			if (!call->settled &&
 			    proc_equal(&call->ev.caller.proc, &first->ev.caller.proc))
-				call_find(calls, call, &rows);
+				call_find(calls, call, &rows, all);
 		}
 		free(rows.row);
 	}
@@ -297,8 +320,8 @@ void calls_flush(struct calls *calls, bool all)
 {
 	struct call *first;
 
-	calls_find(calls);
-	while ((first = calls->waiting) &&
+	calls_find(calls, all);
+	while ((first = calls->waiting) && first->settled &&
 	       (all || processes_ready(calls->agent->processes, &first->ev.caller.proc))) {
 		call_say(calls, first);
 		call_free(calls, first);
@@ -438,6 +461,8 @@ bool calls_cause(const struct calls *calls, const struct owner_key *key,
 
 uint64_t calls_due(const struct calls *calls)
 {
+	if (calls->n_missed)
+		return host_now(); /* the ring is read at once */
 	return calls->n_pending ? calls->due_ns : 0;
 }
 

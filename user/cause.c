@@ -16,8 +16,10 @@ static void row_free(struct causes *causes, struct cause_row *row)
 
 void causes_clear(struct causes *causes)
 {
-	while (causes->rows)
-		row_free(causes, causes->rows);
+	struct cause_row *row, *next;
+
+	HASH_ITER (hh, causes->rows, row, next)
+		row_free(causes, row);
 }
 
 struct cause_row *causes_row(const struct causes *causes, const struct owner_key *key)
@@ -34,7 +36,7 @@ static struct cause_row *row_new(struct causes *causes, const struct owner_key *
 
 	if (!row)
 		return NULL;
-	if (HASH_COUNT(causes->rows) >= causes->limit)
+	if (causes->rows && HASH_COUNT(causes->rows) >= causes->limit)
 		row_free(causes, causes->rows);
 	row->key = *key;
 	row->call = -1;

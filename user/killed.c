@@ -45,10 +45,12 @@ static void end_free(struct killed *killed, struct end *end)
 
 void killed_free(struct killed *killed)
 {
+	struct end *end, *next;
+
 	if (!killed)
 		return;
-	while (killed->ends)
-		end_free(killed, killed->ends);
+	HASH_ITER (hh, killed->ends, end, next)
+		end_free(killed, end);
 	free(killed);
 }
 

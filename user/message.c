@@ -139,11 +139,11 @@ static void message_tid_kill(const struct alert *alert, char out[MESSAGE_BYTES])
 }
 
 /* SystemExit, or what is known in its place */
-static const char *exception_label(const char *exception, char out[ESCAPED_BYTES(DETAIL_BYTES)])
+static const char *exception_label(const char *exception, char out[ESCAPED_BYTES(TYPE_NAME_BYTES)])
 {
 	if (!*exception)
 		return strcpy(out, "an exception");
-	return escape(out, ESCAPED_BYTES(DETAIL_BYTES), exception, strlen(exception));
+	return escape(out, ESCAPED_BYTES(TYPE_NAME_BYTES), exception, strlen(exception));
 }
 
 /* worker[4712], or what the caller named in its place */
@@ -178,7 +178,7 @@ static void message_thread_cancel(const struct alert *alert, char out[MESSAGE_BY
 
 static void message_async_exception(const struct alert *alert, char out[MESSAGE_BYTES])
 {
-	char process[WHO_BYTES], target[WHO_BYTES], exception[ESCAPED_BYTES(DETAIL_BYTES)];
+	char process[WHO_BYTES], target[WHO_BYTES], exception[ESCAPED_BYTES(TYPE_NAME_BYTES)];
 	const struct call_info *called = alert->called;
 
 	process_label(&alert->process, process);
@@ -199,7 +199,7 @@ static void message_async_exception(const struct alert *alert, char out[MESSAGE_
 
 static void message_thread_killed(const struct alert *alert, char out[MESSAGE_BYTES])
 {
-	char process[WHO_BYTES], thread[WHO_BYTES], exception[ESCAPED_BYTES(DETAIL_BYTES)];
+	char process[WHO_BYTES], thread[WHO_BYTES], exception[ESCAPED_BYTES(TYPE_NAME_BYTES)];
 
 	process_label(&alert->process, process);
 	thread_label(&alert->process, &alert->thread, thread);

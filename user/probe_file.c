@@ -6,8 +6,6 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
@@ -15,8 +13,7 @@
 #include "confine.h"
 #include "symbol.h"
 
-#define LOOK_MS	   4000
-#define LOOK_BYTES (1ull << 30)
+#define LOOK_MS 4000
 
 static bool name_starts(const char *name, size_t len, const char *prefix)
 {
@@ -48,20 +45,18 @@ struct answer {
 
 struct search {
 	const struct probe_plan *plan;
-	const uint32_t *site; /* of the names */
+	uint32_t kind;
+	const char *names[PROBE_SITES]; /* each once */
 	struct answer *answer;
 	size_t room;
 };
 
-static void function_found(void *context, size_t which, uint64_t offset, uint64_t bytes)
+static void point_add(const struct search *search, uint32_t site, uint64_t offset)
 {
-	struct search *search = context;
-	struct answer *answer = search->answer;
 	const struct probe_site *sites = search->plan->sites;
-	uint32_t site = search->site[which], i;
+	struct answer *answer = search->answer;
 
-	(void)bytes;
-	for (i = 0; i < answer->n; i++) {
+	for (uint32_t i = 0; i < answer->n; i++) {
 		/* A version of the same function, or an alias. */
 		if (answer->point[i].offset == offset &&
 		    !strcmp(sites[answer->point[i].site].program, sites[site].program))
@@ -73,36 +68,51 @@ static void function_found(void *context, size_t which, uint64_t offset, uint64_
 		answer->error = -EFBIG;
 }
 
-static int symbols_search(int fd, uint32_t kind, struct search *search)
+static void function_found(void *context, size_t which, uint64_t offset, uint64_t bytes)
+{
+	const struct search *search = context;
+	const struct probe_plan *plan = search->plan;
+
+	(void)bytes;
+	for (uint32_t i = 0; i < plan->n_sites; i++)
+		if (plan->sites[i].files & search->kind &&
+		    !strcmp(plan->sites[i].symbol, search->names[which]))
+			point_add(search, i, offset);
+}
+
+static size_t names_fill(struct search *search)
 {
 	const struct probe_plan *plan = search->plan;
+	size_t n = 0, have;
+
+	for (size_t i = 0; i < plan->n_sites && n < PROBE_SITES; i++) {
+		for (have = 0; have < n; have++)
+			if (!strcmp(search->names[have], plan->sites[i].symbol))
+				break;
+		if (have == n && plan->sites[i].files & search->kind)
+			search->names[n++] = plan->sites[i].symbol;
+	}
+	return n;
+}
+
+static int symbols_search(int fd, struct search *search)
+{
 	_cleanup_symbols_ struct symbols *symbols = symbols_new(fd);
-	const char *names[PROBE_SITES];
-	uint32_t site[PROBE_SITES], i;
-	size_t n = 0;
 
 	if (!symbols)
 		return -errno;
-	for (i = 0; i < plan->n_sites && n < PROBE_SITES; i++) {
-		if (!(plan->sites[i].files & kind))
-			continue;
-		site[n] = i;
-		names[n++] = plan->sites[i].symbol;
-	}
-	search->site = site;
-	return symbols_functions(symbols, names, n, function_found, search);
+	return symbols_functions(symbols, search->names, names_fill(search), function_found,
+				 search);
 }
 
 /* The child's life: nothing that a file could make it do is permitted to it. */
-static _Noreturn void file_look(int fd, pid_t worker, uint32_t kind, struct search *search)
+static _Noreturn void file_look(int fd, pid_t worker, struct search *search)
 {
-	const struct rlimit memory = { LOOK_BYTES, LOOK_BYTES };
 	const struct confine confine_to = { .fd = fd, .parent = worker, .name = "deadhold-symbol" };
 	int err;
 
-	setrlimit(RLIMIT_AS, &memory);
 	search->answer->error = 0;
-	err = confine(&confine_to) ?: symbols_search(CONFINE_FD, kind, search);
+	err = confine(&confine_to) ?: symbols_search(CONFINE_FD, search);
 	if (err)
 		search->answer->error = err;
 	_exit(EXIT_SUCCESS);
@@ -145,7 +155,7 @@ ssize_t probe_file_points(int fd, uint32_t kind, const struct probe_plan *plan,
 {
 	size_t bytes = sizeof(struct answer) + room * sizeof(*points);
 	_cleanup_close_ int owned = fd;
-	struct search search = { .plan = plan, .room = room };
+	struct search search = { .plan = plan, .kind = kind, .room = room };
 	pid_t worker = getpid(), pid;
 	ssize_t n;
 
@@ -155,7 +165,7 @@ ssize_t probe_file_points(int fd, uint32_t kind, const struct probe_plan *plan,
 		return -errno;
 	pid = fork();
 	if (!pid)
-		file_look(fd, worker, kind, &search);
+		file_look(fd, worker, &search);
 	n = pid < 0 ? -errno : child_wait(pid);
 	if (!n)
 		n = answer_take(search.answer, plan, points, room);

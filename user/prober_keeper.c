@@ -127,6 +127,7 @@ static void worker_start(struct keeper *k)
 	int pair[2];
 
 	k->page->since_ns = 0;
+	k->page->turned_ns = host_now();
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
 		keeper_end(EXIT_FAILURE);
 	k->worker = fork();
@@ -176,9 +177,10 @@ static bool worker_runs(const struct keeper *k)
 
 static bool worker_stuck(const struct keeper *k)
 {
-	uint64_t since = k->page->since_ns;
+	uint64_t since = k->page->since_ns, now = host_now();
+	bool late = since ? now > since + PROBE_STUCK_NS : now > k->page->turned_ns + PROBE_IDLE_NS;
 
-	return since && host_now() > since + PROBE_STUCK_NS && !worker_runs(k);
+	return late && !worker_runs(k);
 }
 
 /* ---- packets ---- */

@@ -11,8 +11,9 @@
 #include "prober.h"
 
 #define PROBE_PLANS    8
-#define PROBE_POINTS   8192 /* in one file for one plan */
-#define PROBE_LINKS    128  /* descriptors in one packet */
+#define PROBE_POINTS   8192	      /* in one file for one plan */
+#define PROBE_LINKS    128	      /* descriptors in one packet */
+#define PROBE_IDLE_NS  30000000000ull /* it has something to do more often than that */
 #define PROBE_STUCK_NS 5000000000ull
 #define PROBE_RESTARTS 16 /* for so many things it was at when it died or hung: then no more */
 
@@ -58,7 +59,8 @@ struct prober_order {
 /* What the worker is at, from since_ns on; 0: at nothing that could block. */
 struct prober_page {
 	volatile uint64_t since_ns;
-	struct probe_key key; /* inode 0: the process `pid` alone */
+	volatile uint64_t turned_ns; /* when its loop last went round */
+	struct probe_key key;	     /* inode 0: the process `pid` alone */
 	char path[PATH_BYTES];
 };
 

@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/perf_event.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -116,6 +117,7 @@ static void work_begin(struct worker *w, const struct probe_key *key, const char
 static void work_end(struct worker *w)
 {
 	w->page->since_ns = 0;
+	w->page->turned_ns = host_now();
 }
 
 static bool key_avoided(const struct worker *w, const struct probe_key *key)
@@ -462,8 +464,8 @@ static int record_version(struct worker *w, const struct mapping_record *r,
 	struct stat st;
 	int err;
 
-	snprintf(path, sizeof(path), "/proc/%u/map_files/%llx-%llx", r->pid,
-		 (unsigned long long)r->address, (unsigned long long)(r->address + r->bytes));
+	snprintf(path, sizeof(path), "/proc/%u/map_files/%" PRIx64 "-%" PRIx64, r->pid, r->address,
+		 r->address + r->bytes);
 	work_begin(w, &(struct probe_key){ .pid = r->pid }, "");
 	err = stat(path, &st) ? -errno : 0;
 	work_end(w);
@@ -495,33 +497,40 @@ static void record_alias(struct worker *w, const struct mapping_record *r,
 	file_add(w, key)->version = version;
 }
 
+/* A file is known by what it is, and for some plans by who maps it. */
+static void record_look(struct worker *w, const struct mapping_record *r, uint32_t plan)
+{
+	struct probe_key key;
+	struct file *file;
+
+	memset(&key, 0, sizeof(key)); /* it is hashed as bytes */
+	key.device = (uint64_t)r->major << 20 | r->minor;
+	key.inode = r->inode;
+	key.plan = plan;
+	if (w->plans->plan[plan].n)
+		key.pid = r->pid;
+	file = file_find(w, &key);
+	if (file && record_known(w, r, file)) {
+		file->pass = w->pass;
+		file->stale = false;
+		return;
+	}
+	if (file)
+		file->pass = 0; /* to be looked at again */
+	process_look(w, r->pid);
+	if (!file_find(w, &key))
+		record_alias(w, r, &key);
+}
+
 static void record_mapping(struct worker *w, const struct mapping_record *r)
 {
 	size_t room = r->header.size - sizeof(*r);
-	struct probe_key key = { (uint64_t)r->major << 20 | r->minor, r->inode, 0, 0 };
-	struct file *file;
 
 	if (!r->inode || !probe_file_kind(r->path, strnlen(r->path, room)))
 		return;
-	for (size_t p = 0; p < w->plans->n; p++) {
-		const struct probe_plan *plan = &w->plans->plan[p];
-
-		if (!plan_has(plan, r->pid))
-			continue;
-		key.plan = p;
-		key.pid = plan->n ? (int32_t)r->pid : 0;
-		file = file_find(w, &key);
-		if (file && record_known(w, r, file)) {
-			file->pass = w->pass;
-			file->stale = false;
-			continue;
-		}
-		if (file)
-			file->pass = 0; /* to be looked at again */
-		process_look(w, r->pid);
-		if (!file_find(w, &key))
-			record_alias(w, r, &key);
-	}
+	for (size_t p = 0; p < w->plans->n; p++)
+		if (plan_has(&w->plans->plan[p], r->pid))
+			record_look(w, r, p);
 }
 
 /* A plan's process has a child: it has what its parent has mapped, and tells of no mapping. */
@@ -640,6 +649,7 @@ static _Noreturn void worker_run(struct worker *w)
 		uint64_t now;
 
 		poll(fds, 2, due_ms(w, host_now()));
+		w->page->turned_ns = host_now();
 		if (fds[0].revents)
 			order_take(w);
 		records_take(w);

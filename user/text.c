@@ -268,7 +268,7 @@ static void detail_census(FILE *out, const struct alert *alert)
 static void detail_cause(FILE *out, const struct alert *alert)
 {
 	const struct cause_info *cause = alert->cause;
-	char exception[ESCAPED_BYTES(DETAIL_BYTES)] = "an exception", length[DURATION_BYTES];
+	char exception[ESCAPED_BYTES(TYPE_NAME_BYTES)] = "an exception", length[DURATION_BYTES];
 	char who[WHO_BYTES], whose[WHO_BYTES];
 	bool other;
 
@@ -500,7 +500,7 @@ static void details_async_exception(FILE *out, const struct alert *alert, const 
 {
 	const struct call_info *called = alert->called;
 	const char *call = call_name(called->blocked_in);
-	char exception[ESCAPED_BYTES(DETAIL_BYTES)] = "an exception", length[DURATION_BYTES];
+	char exception[ESCAPED_BYTES(TYPE_NAME_BYTES)] = "an exception", length[DURATION_BYTES];
 
 	if (*called->exception)
 		ESCAPE(exception, called->exception);

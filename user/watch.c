@@ -269,6 +269,13 @@ static const struct uprobes_info *uprobes_fill(struct watch *w, struct uprobes_i
 	return out;
 }
 
+static const char *rung_absent(const struct watch *w, enum hook_family family)
+{
+	if (family == HOOK_FAILED)
+		return "none: not asked for (-x)";
+	return w->agent.options->no_uprobes ? "none: --no-uprobes" : "none: refused";
+}
+
 static void ready_say(struct watch *w)
 {
 	struct uprobes_info uprobes;
@@ -288,11 +295,9 @@ static void ready_say(struct watch *w)
 	alert.uprobes = uprobes_fill(w, &uprobes);
 	for (family = 0; family < HOOK_FAMILIES; family++) {
 		rung = hooks_rung(w->agent.hooks, family);
-		if (family == HOOK_CALL)
-			continue; /* in uprobes */
 		hooks[alert.n_hooks++] = (struct pair){ hook_family_name(family), 0,
 							rung ? rung->name
-							     : "none: not asked for (-x)" };
+							     : rung_absent(w, family) };
 		if (rung && rung->tax && !w->agent.options->quiet)
 			fprintf(stderr, "deadhold: hook %s (%s) %s\n", rung->name, rung->where,
 				rung->tax);
