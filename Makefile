@@ -30,7 +30,8 @@ LIVE_C    := $(filter-out tests/live/musl_%.c,$(wildcard tests/live/*.c))
 LIVE_MUSL := $(wildcard tests/live/musl_*.c)
 LIVE_CC   := $(wildcard tests/live/*.cc)
 LIVE      := $(patsubst tests/live/%.c,$(BUILD)/live/%,$(LIVE_C) $(LIVE_MUSL)) \
-	     $(patsubst tests/live/%.cc,$(BUILD)/live/%,$(LIVE_CC))
+	     $(patsubst tests/live/%.cc,$(BUILD)/live/%,$(LIVE_CC)) \
+	     $(BUILD)/live/call_steps_static $(BUILD)/live/musl_call_steps_dynamic
 # Threads of other runtimes: built where their compilers are; the tests say what was not built.
 LIVE_RUST := $(if $(shell command -v rustc),$(BUILD)/live/rust_threads)
 LIVE_GO   := $(if $(shell command -v go),$(BUILD)/live/go_threads $(BUILD)/live/cgo_threads)
@@ -129,7 +130,9 @@ test-vm:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
-		  user/censuses.c user/inspect.c user/sweep.c user/signals.c user/pythons.c,$(wildcard user/*.c))
+		  user/censuses.c user/inspect.c user/sweep.c user/signals.c user/pythons.c user/calls.c \
+		  user/killed.c user/probe_attach.c user/prober.c user/prober_keeper.c \
+		  user/prober_worker.c,$(wildcard user/*.c))
 UNIT_OBJECTS := $(patsubst user/%.c,$(BUILD)/unit/%.o,$(UNIT_MODULES))
 
 .SECONDARY: $(UNIT_OBJECTS)
@@ -161,6 +164,13 @@ $(BUILD)/live/%: tests/live/runtimes/%.rs | $(BUILD)/live
 
 $(BUILD)/live/%: tests/live/runtimes/%.go | $(BUILD)/live
 	$(call Q,GO    )GO111MODULE=off go build -o $@ $<
+
+# The other way round: pthread_cancel in the program itself, and in musl's shared library.
+$(BUILD)/live/call_steps_static: tests/live/call_steps.c | $(BUILD)/live
+	$(call Q,CC    )$(CC) $(WORKLOAD) -std=gnu11 -pthread -static $< -o $@
+
+$(BUILD)/live/musl_call_steps_dynamic: tests/live/musl_call_steps.c | $(BUILD)/live
+	$(call Q,MUSL  )musl-gcc $(WORKLOAD) -std=gnu11 $< -o $@
 
 $(BUILD)/live/lock_places: $(BUILD)/live/lock_data.so
 

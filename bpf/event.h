@@ -50,6 +50,7 @@ enum ev_type {
 	EV_EXEC,
 	EV_PROCESS_EXIT,
 	EV_SHARED_PENDING, /* head alone: a wait row's mapping look-up is to be made up for */
+	EV_CALL,
 };
 
 struct ev_head {
@@ -188,6 +189,36 @@ struct ev_process_exit {
 	__u32 pad;
 };
 
+/* Calls that are probed at their entry. */
+enum called {
+	CALLED_CANCEL,	  /* pthread_cancel */
+	CALLED_ASYNC_EXC, /* PyThreadState_SetAsyncExc */
+};
+
+/* What lies at the address by which such a call names a thread. */
+enum call_target {
+	TARGET_UNREAD, /* the memory could not be read: not known */
+	TARGET_NONE,   /* no thread descriptor */
+	TARGET_ENDED,  /* that of a thread that has ended */
+	TARGET_THREAD, /* that of a thread: ns_tid */
+};
+
+/* No thread descriptor lies below: what is passed may be a TID by mistake. */
+#define CALL_THREAD_LEAST LOCK_TID_LIMIT
+
+#define CALL_NAME_BYTES 64
+struct ev_call {
+	struct ev_head head;
+	struct ev_task caller;
+	__u64 thread;	 /* as it was passed */
+	__u64 exception; /* likewise: a type; 0: none, which takes back what is pending */
+	__u32 which;	 /* enum called */
+	__u32 target;	 /* enum call_target */
+	__u32 ns_tid;	 /* with TARGET_THREAD: in the process's own namespace */
+	__u32 pad;
+	char name[CALL_NAME_BYTES]; /* of the type, whatever bytes; empty: not known */
+};
+
 /* dead_threads: owner_key → dead_row */
 struct dead_row {
 	__u64 exit_ns;
@@ -234,6 +265,7 @@ enum loss {
 	LOSS_ROBUST_LIST,  /* robust lists that were not walked to their end */
 	LOSS_SIGNALS,	   /* signal records that found no room in the ring buffer */
 	LOSS_MAPPINGS,	   /* shared objects whose mapping was not found in the bounded search */
+	LOSS_CALLS,	   /* records of probed calls that found no room in the ring buffer */
 	LOSSES,
 };
 
@@ -257,7 +289,7 @@ struct task_row {
 	__u32 op;
 	__u32 val;
 	__u32 flags; /* ROW_* */
-	__u32 pad;
+	__s32 call;  /* the system call in which it sleeps; −1: in none */
 };
 
 #ifndef __VMLINUX_H__
@@ -274,6 +306,7 @@ EV_SIZE(ev_signal, 200);
 EV_SIZE(ev_send_failed, 120);
 EV_SIZE(ev_exec, 40);
 EV_SIZE(ev_process_exit, 40);
+EV_SIZE(ev_call, 192);
 EV_SIZE(task_row, 184);
 #undef EV_SIZE
 #endif

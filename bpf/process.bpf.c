@@ -80,10 +80,12 @@ static __always_inline void row_wait(struct task_row *out, struct task_struct *t
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	struct syscall call;
 
-	if (!(task->__state & TASK_INTERRUPTIBLE))
+	if (!(task->__state & (TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE)))
 		return;
 	syscall_of(&call, task);
-	if (call.nr == -1 || !futex_wait_of(&call, task))
+	if (!call.compat)
+		out->call = call.nr;
+	if (call.nr == -1 || !(task->__state & TASK_INTERRUPTIBLE) || !futex_wait_of(&call, task))
 		return;
 	out->flags |= ROW_BLOCKED;
 	out->word = call.arg[0];
@@ -108,7 +110,7 @@ SEC("iter/task")
 int process_snapshot(struct bpf_iter__task *ctx)
 {
 	struct task_struct *task = ctx->task;
-	struct task_row out = {};
+	struct task_row out = { .call = -1 };
 
 	if (!task || !task_is_user(task))
 		return 0;

@@ -306,13 +306,16 @@ def check_examples(contract, findings):
 
 # The members that every example has whatever was known; the rest may be absent by contract.
 REQUIRED = {
-    "ready": ["version", "kernel", "hooks", "blocked_threads"],
+    "ready": ["version", "kernel", "hooks", "uprobes", "blocked_threads"],
     "lock-orphaned": ["orphan_id", "process", "exit", "locks", "waiters"],
     "orphan-wait": ["orphan_id", "process", "thread", "lock", "owner", "wait"],
     "orphan-cleared": ["orphan_id", "lock", "how"],
     "lock-suspected": ["orphan_id", "process", "exit", "locks", "waiters", "evidence"],
+    "thread-killed": ["process", "thread", "exit", "locks_found"],
     "thread-signal": ["signal", "process", "thread"],
     "tid-kill": ["signal", "process", "thread"],
+    "thread-cancel": ["sender", "process", "ident"],
+    "async-exception": ["sender", "process", "ident"],
     "noise": ["signal", "count", "interval_s"],
     "loss": ["events", "where"],
     "summary": ["counts", "losses", "run_time_s"],

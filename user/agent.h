@@ -7,6 +7,7 @@
 #include "host.h"
 #include "model.h"
 #include "options.h"
+#include "prober.h"
 #include "processes.h"
 #include "reader.h"
 #include "stream.h"
@@ -34,6 +35,9 @@ struct agent {
 	struct sweep *sweep;
 	struct censuses *censuses;
 	struct pythons *pythons;
+	struct calls *calls;
+	struct killed *killed;
+	struct prober *prober;
 	struct unsaid unsaid;
 	uint64_t reader_failures; /* no reader could be started */
 	uint64_t dead_forgotten;  /* dead threads that made room for later ones */

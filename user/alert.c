@@ -10,8 +10,11 @@ static const char *const kind_names[ALERT_KINDS] = {
 	[ALERT_ORPHAN_WAIT] = "orphan-wait",
 	[ALERT_ORPHAN_CLEARED] = "orphan-cleared",
 	[ALERT_LOCK_SUSPECTED] = "lock-suspected",
+	[ALERT_THREAD_KILLED] = "thread-killed",
 	[ALERT_THREAD_SIGNAL] = "thread-signal",
 	[ALERT_TID_KILL] = "tid-kill",
+	[ALERT_THREAD_CANCEL] = "thread-cancel",
+	[ALERT_ASYNC_EXCEPTION] = "async-exception",
 	[ALERT_NOISE] = "noise",
 	[ALERT_LOSS] = "loss",
 	[ALERT_SUMMARY] = "summary",
@@ -91,6 +94,30 @@ static const char *const cleared_how_names[CLEARED_HOWS] = {
 	[CLEARED_GONE] = "gone",
 };
 
+static const char *const cause_kind_names[CAUSE_KINDS] = {
+	[CAUSE_THREAD_CANCEL] = "thread-cancel",
+	[CAUSE_ASYNC_EXCEPTION] = "async-exception",
+	[CAUSE_THREAD_SIGNAL] = "thread-signal",
+};
+
+static const char *const call_named_names[NAMED_KINDS] = {
+	[NAMED_THREAD] = "thread",
+	[NAMED_ENDED] = "ended-thread",
+	[NAMED_NO_THREAD] = "no-thread",
+};
+
+static const char *const async_state_names[ASYNC_STATES] = {
+	[ASYNC_PENDING] = "pending",
+	[ASYNC_ENDED] = "ended",
+	[ASYNC_REVOKED] = "revoked",
+	[ASYNC_NO_THREAD] = "no-such-thread",
+};
+
+static const char *const uprobes_state_names[UPROBES_STATES] = {
+	[UPROBES_OFF] = "off",	       [UPROBES_ON] = "on",	[UPROBES_LATE] = "late",
+	[UPROBES_REFUSED] = "refused", [UPROBES_OVER] = "over",
+};
+
 static const char *const evidence_names[EVIDENCE_BITS] = {
 	"valid-fields", "rich-layout", "data-section", "lock-symbol", "waited-for",
 	"large-tid",	"alone",       "got-it",       "no-wake",
@@ -152,6 +179,26 @@ const char *evidence_name(unsigned int bit)
 const char *cleared_how_name(enum cleared_how how)
 {
 	return NAME_OF(cleared_how_names, how);
+}
+
+const char *cause_kind_name(enum cause_kind kind)
+{
+	return NAME_OF(cause_kind_names, kind);
+}
+
+const char *call_named_name(enum call_named named)
+{
+	return NAME_OF(call_named_names, named);
+}
+
+const char *async_state_name(enum async_state state)
+{
+	return NAME_OF(async_state_names, state);
+}
+
+const char *uprobes_state_name(enum uprobes_state state)
+{
+	return NAME_OF(uprobes_state_names, state);
 }
 
 int alert_kind_parse(const char *name)

@@ -21,6 +21,7 @@
 #define CONTAINER_ID_BYTES 64
 #define PATH_BYTES	   512
 #define DETAIL_BYTES	   256
+#define TYPE_NAME_BYTES	   64
 
 enum alert_kind {
 	ALERT_READY,
@@ -28,8 +29,11 @@ enum alert_kind {
 	ALERT_ORPHAN_WAIT,
 	ALERT_ORPHAN_CLEARED,
 	ALERT_LOCK_SUSPECTED,
+	ALERT_THREAD_KILLED,
 	ALERT_THREAD_SIGNAL,
 	ALERT_TID_KILL,
+	ALERT_THREAD_CANCEL,
+	ALERT_ASYNC_EXCEPTION,
 	ALERT_NOISE,
 	ALERT_LOSS,
 	ALERT_SUMMARY,
@@ -217,6 +221,54 @@ enum cleared_how {
 	CLEARED_HOWS,
 };
 
+/* What was done to a thread before it ended. */
+enum cause_kind {
+	CAUSE_NONE,
+	CAUSE_THREAD_CANCEL,
+	CAUSE_ASYNC_EXCEPTION,
+	CAUSE_THREAD_SIGNAL,
+	CAUSE_KINDS,
+};
+
+struct cause_info {
+	enum cause_kind kind;
+	uint64_t seq; /* of the alert about it, in this run; 0: none was said */
+	struct process_info sender_process;
+	struct thread_info sender_thread;
+	uint64_t before_ns;
+	bool certain; /* it is why the thread ended; else it preceded that, and no more is known */
+	char exception[TYPE_NAME_BYTES]; /* empty: unknown, or none */
+};
+
+/* Whom a call named by its pthread_self. */
+enum call_named {
+	NAMED_THREAD,	  /* the alert's thread */
+	NAMED_ENDED,	  /* a thread that has ended */
+	NAMED_NO_THREAD,  /* there is no thread's descriptor there */
+	NAMED_UNREADABLE, /* not known */
+	NAMED_KINDS,
+};
+
+enum async_state {
+	ASYNC_PENDING,
+	ASYNC_ENDED,
+	ASYNC_REVOKED,
+	ASYNC_NO_THREAD,
+	ASYNC_UNKNOWN, /* whom it named could not be read */
+	ASYNC_STATES,
+};
+
+struct call_info {
+	uint64_t ident; /* the pthread_self, as it was passed */
+	enum call_named named;
+	/* async-exception */
+	enum async_state state;
+	char exception[TYPE_NAME_BYTES]; /* empty: unknown, or none */
+	int32_t native_tid; /* ident is the TID of this thread of the process: a mistake; 0: it is not */
+	int32_t blocked_in; /* the number of the system call that the thread is in; -1: none */
+	uint64_t before_ns; /* ended: so long before the end */
+};
+
 /* The pass over a process's memory that found something, as far as it came. */
 struct census_info {
 	bool full; /* all of the private memory, not data, bss and a part of the heap */
@@ -225,6 +277,31 @@ struct census_info {
 	uint64_t shared_bytes, swapped_bytes, unread_bytes, left_bytes; /* census_answer's */
 	uint64_t strangers;
 	int error; /* it ended early: errno, positive */
+};
+
+/* What of other programs is probed. */
+enum uprobes_state {
+	UPROBES_OFF, /* not wanted */
+	UPROBES_ON,
+	UPROBES_LATE,	 /* the first look at all processes is still under way */
+	UPROBES_REFUSED, /* why */
+	UPROBES_OVER,	 /* the prober has ended */
+	UPROBES_STATES,
+};
+
+#define UPROBES_FAILED 8 /* are listed */
+struct uprobes_failed {
+	const char *path;
+	const char *why;
+};
+
+struct uprobes_info {
+	enum uprobes_state state;
+	const char *why;
+	uint64_t files, sites;
+	bool polled; /* the kernel does not tell of new mappings: they are looked for now and then */
+	uint64_t n_failed;
+	struct uprobes_failed failed[UPROBES_FAILED];
 };
 
 /* A name and a count or a name and a word, in the order in which they are to be printed. */
@@ -261,6 +338,12 @@ struct alert {
 	enum cleared_how how;
 	bool follows; /* orphan-cleared: what was said of the orphan before is now over */
 
+	/* lock-orphaned, lock-suspected, thread-killed; NULL: nothing that is known preceded the end */
+	const struct cause_info *cause;
+	uint64_t locks_found; /* thread-killed */
+
+	const struct call_info *called; /* thread-cancel, async-exception */
+
 	/* thread-signal, tid-kill; noise uses number, libc, from_same_process */
 	struct signal_info signal;
 	struct process_info sender_process;
@@ -271,7 +354,8 @@ struct alert {
 	const char *kernel;
 	const struct pair *hooks; /* hook family → rung, or "none: why" */
 	size_t n_hooks;
-	uint64_t blocked_threads; /* looked at before ready */
+	uint64_t blocked_threads;	    /* looked at before ready */
+	const struct uprobes_info *uprobes; /* NULL: nothing is said of them */
 
 	/* noise */
 	uint64_t count;
@@ -315,6 +399,10 @@ const char *libc_name(enum lock_libc libc);
 const char *signal_call_name(enum signal_call call);
 const char *signal_result_name(enum signal_result result);
 const char *cleared_how_name(enum cleared_how how);
+const char *cause_kind_name(enum cause_kind kind);
+const char *call_named_name(enum call_named named);
+const char *async_state_name(enum async_state state);
+const char *uprobes_state_name(enum uprobes_state state);
 /* Of bit `bit` of enum evidence. */
 const char *evidence_name(unsigned int bit);
 /* The kind of that name. Returns it, or -EINVAL. */

@@ -6,10 +6,12 @@
 
 #include <utlist.h>
 
+#include "calls.h"
 #include "cases.h"
 #include "detect.h"
 #include "pythons.h"
 #include "proc.h"
+#include "killed.h"
 
 /*
  * An exit record is reserved just after the row by which a waiter finds the dead: a wait record that
@@ -575,8 +577,14 @@ static size_t waiters_fill(struct orphan_case *c, struct waiter_info *waiters, c
 	return n;
 }
 
+static struct owner_key case_owner(const struct orphan_case *c)
+{
+	return (struct owner_key){ .proc = c->proc, .ns_tid = c->owner_ns_tid };
+}
+
 static void orphan_open(struct orphan_case *c, const struct found *found, const char *id)
 {
+	const struct owner_key owner = case_owner(c);
 	struct orphan orphan = {
 		.key = orphan_key(&found->place, c->owner_ns_tid),
 		.layout = found->state.layout,
@@ -593,6 +601,8 @@ static void orphan_open(struct orphan_case *c, const struct found *found, const 
 	snprintf(orphan.id, sizeof(orphan.id), "%s", id);
 	if (!model_orphan_open(&c->cases->agent->model, &orphan))
 		c->cases->agent->unsaid.no_memory++;
+	if (!found->suspected)
+		killed_lock(c->cases->agent->killed, &owner, c->exit.time_ns);
 }
 
 static void orphans_shown(struct orphan_case *c, const ssize_t *told)
@@ -616,6 +626,8 @@ static void orphaned_say(struct orphan_case *c, bool suspected)
 	ssize_t *told = calloc(c->n_found ?: 1, sizeof(*told));
 	struct alert alert = { .kind = suspected ? ALERT_LOCK_SUSPECTED : ALERT_LOCK_ORPHANED,
 			       .time_ns = c->time_ns };
+	const struct owner_key owner = case_owner(c);
+	struct cause_info cause;
 	size_t i, n = 0;
 	bool shown;
 
@@ -645,6 +657,8 @@ static void orphaned_say(struct orphan_case *c, bool suspected)
 	alert.process = c->process;
 	alert.thread = c->owner;
 	alert.exit = c->exit;
+	if (calls_cause(agent->calls, &owner, &c->exit, &cause))
+		alert.cause = &cause;
 	alert.locks = locks;
 	alert.n_locks = n;
 	alert.waiters = waiters;
@@ -666,6 +680,7 @@ out:
 
 static void case_say(struct orphan_case *c)
 {
+	calls_flush(c->cases->agent->calls, false); /* what preceded it is said before it */
 	case_confirm(c);
 	orphaned_say(c, false);
 	orphaned_say(c, true);
@@ -1517,6 +1532,18 @@ void cases_run_due(struct cases *cases, bool all)
 		if (c->due_ns && (all || c->due_ns <= now))
 			case_stuck(c);
 	}
+}
+
+bool cases_about(const struct cases *cases, const struct owner_key *key)
+{
+	struct orphan_case *c;
+
+	DL_FOREACH(cases->open, c)
+	{
+		if (c->owner_ns_tid == key->ns_tid && proc_equal(&c->proc, &key->proc))
+			return true;
+	}
+	return false;
 }
 
 size_t cases_pending(const struct cases *cases)

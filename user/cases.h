@@ -78,6 +78,8 @@ void cases_tick(struct cases *cases);
 /* CLOCK_MONOTONIC ns at which cases_due() is to be called; 0: nothing is due. */
 uint64_t cases_due(const struct cases *cases);
 void cases_run_due(struct cases *cases, bool all);
+/* Is what that thread held being looked into? */
+bool cases_about(const struct cases *cases, const struct owner_key *key);
 size_t cases_pending(const struct cases *cases);
 
 #endif

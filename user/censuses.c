@@ -21,7 +21,7 @@
 #define ASKED	  20
 /* From the end of a pass over a process to the start of the next one. */
 #define INTERVAL_NS S
-/* How long a thread-directed signal makes the ends of threads suspicious. */
+/* How long a thread-directed signal, a cancel or an exception makes the ends of threads suspicious. */
 #define SIGNAL_NS (10 * S)
 /* A process about which nothing was heard for so long is forgotten. */
 #define IDLE_NS (60 * S)
@@ -225,6 +225,17 @@ void censuses_signal(struct censuses *censuses, const struct ev_signal *ev)
 	    ev->sender.tid == ev->target.tid)
 		return;
 	process = process_get(censuses, &ev->target);
+	if (process)
+		process->signal_ns = ev->head.time_ns;
+}
+
+void censuses_call(struct censuses *censuses, const struct ev_call *ev)
+{
+	struct census_process *process;
+
+	if (censuses->agent->options->census != CENSUS_AUTO)
+		return;
+	process = process_get(censuses, &ev->caller); /* the target is of the same process */
 	if (process)
 		process->signal_ns = ev->head.time_ns;
 }
@@ -586,6 +597,16 @@ bool censuses_pending(const struct censuses *censuses)
 			return true;
 	}
 	return false;
+}
+
+bool censuses_answered(const struct censuses *censuses, const struct proc_key *proc)
+{
+	const struct census_process *process;
+
+	if (censuses->pass && proc_equal(&censuses->pass->key, proc))
+		return false;
+	HASH_FIND(hh, censuses->processes, proc, sizeof(*proc), process);
+	return !process || !process->n;
 }
 
 struct census_totals censuses_totals(const struct censuses *censuses)

@@ -17,6 +17,7 @@ void censuses_free(struct censuses *censuses);
 /* Kernel records, after the other parts of the agent have taken them. */
 void censuses_exit(struct censuses *censuses, const struct ev_exit *ev);
 void censuses_signal(struct censuses *censuses, const struct ev_signal *ev);
+void censuses_call(struct censuses *censuses, const struct ev_call *ev);
 void censuses_process_over(struct censuses *censuses, const struct proc_key *proc);
 
 /* CLOCK_MONOTONIC ns at which censuses_run_due() is to be called; 0: nothing is due. */
@@ -26,6 +27,9 @@ void censuses_run_due(struct censuses *censuses);
 /* The agent is about to end: what is pending is done at once. */
 void censuses_hurry(struct censuses *censuses);
 bool censuses_pending(const struct censuses *censuses);
+
+/* No end of a thread of that process waits for a pass. */
+bool censuses_answered(const struct censuses *censuses, const struct proc_key *proc);
 
 /* Of the run so far, for the summary. */
 struct census_totals {

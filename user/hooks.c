@@ -13,6 +13,7 @@
 #include "cleanup.h"
 #include "hooks.h"
 #include "host.h"
+#include "probe_attach.h"
 #include "deadhold.skel.h" /* needs the types of event.h */
 
 /* The ladder. Cheapest first within a family. */
@@ -68,6 +69,18 @@ static const struct rung ladder[] = {
 	  .programs = { "process_newtask", "process_exec", "process_exit", "process_snapshot" },
 	  .where = "tp_btf/task_newtask, sched_process_exec, sched_process_exit; iter/task",
 	  .needs = "task storage for tracing programs (5.13)" },
+	{ .family = HOOK_CALL,
+	  .name = "sleepable",
+	  .programs = { "call_cancel_sleepable", "call_async_exc_sleepable" },
+	  .where = "uprobes: pthread_cancel, PyThreadState_SetAsyncExc",
+	  .needs = "uprobes, and BPF programs there that may sleep (6.0)",
+	  .probed = true },
+	{ .family = HOOK_CALL,
+	  .name = "plain",
+	  .programs = { "call_cancel", "call_async_exc" },
+	  .where = "uprobes: pthread_cancel, PyThreadState_SetAsyncExc",
+	  .needs = "uprobes (CONFIG_UPROBE_EVENTS)",
+	  .probed = true },
 };
 
 #define RUNGS (sizeof(ladder) / sizeof(ladder[0]))
@@ -95,7 +108,7 @@ const char *hook_family_name(enum hook_family family)
 	static const char *const names[HOOK_FAMILIES] = {
 		[HOOK_FUTEX] = "futex",	    [HOOK_EXIT] = "exit",
 		[HOOK_SIGNAL] = "signal",   [HOOK_FAILED] = "failed-sends",
-		[HOOK_PROCESS] = "process",
+		[HOOK_PROCESS] = "process", [HOOK_CALL] = "call",
 	};
 
 	return family < HOOK_FAMILIES ? names[family] : NULL;
@@ -142,6 +155,13 @@ static struct bpf_link *program_attach(struct deadhold_bpf *object, const char *
 	return bpf_program__attach(bpf_object__find_program_by_name(object->obj, name));
 }
 
+static int program_fd(const struct deadhold_bpf *object, const char *name)
+{
+	struct bpf_program *program = bpf_object__find_program_by_name(object->obj, name);
+
+	return program && bpf_program__autoload(program) ? bpf_program__fd(program) : -ENOENT;
+}
+
 static void why_failed(char *why, size_t bytes, const struct rung *rung, const char *step,
 		       int error)
 {
@@ -169,6 +189,10 @@ static int rung_attach_try(struct deadhold_bpf *object, const struct rung *rung)
 	int i, error = 0;
 
 	for (i = 0; rung->programs[i] && !error; i++) {
+		if (rung->probed) {
+			error = probe_try(program_fd(object, rung->programs[i]));
+			continue;
+		}
 		links[i] = program_attach(object, rung->programs[i]);
 		error = links[i] ? 0 : -errno;
 	}
@@ -212,7 +236,15 @@ out:
 
 static bool family_wanted(enum hook_family family, const struct options *options)
 {
+	if (family == HOOK_CALL)
+		return !options->no_uprobes;
 	return family != HOOK_FAILED || options->failed;
+}
+
+/* Nothing else depends on it: where it does not work, the rest goes on. */
+static bool family_optional(enum hook_family family)
+{
+	return family == HOOK_CALL;
 }
 
 /* Does the option allow this rung? */
@@ -257,6 +289,7 @@ static int family_choose(struct hooks *hooks, enum hook_family family,
 		snprintf(hooks->why_not[family], sizeof(hooks->why_not[family]), "%s: %.120s",
 			 rung->name, state.why);
 	}
+	hooks->rung[family] = NULL;
 	snprintf(why, why_bytes, "no %s hook works on this host: %s", hook_family_name(family),
 		 hooks->why_not[family]);
 	return -ENOTSUP;
@@ -312,7 +345,7 @@ static int families_choose(struct hooks *hooks, const struct options *options, c
 	for (family = 0; family < HOOK_FAMILIES; family++) {
 		error = hooks->rung[family] ? family_choose(hooks, family, options, why, why_bytes)
 					    : 0;
-		if (error)
+		if (error && !family_optional(family))
 			return error;
 	}
 	return 0;
@@ -345,7 +378,7 @@ static int hooks_load(struct hooks *hooks, const struct options *options, char *
 	while ((error = object_load(hooks, options, &failed))) {
 		if (failed == HOOK_FAMILIES)
 			break;
-		if (!family_step(hooks, failed, options, error)) {
+		if (!family_step(hooks, failed, options, error) && !family_optional(failed)) {
 			snprintf(why, why_bytes, "no %s hook works on this host: %s",
 				 hook_family_name(failed), hooks->why_not[failed]);
 			return -ENOTSUP;
@@ -378,7 +411,7 @@ static int family_attach(struct hooks *hooks, enum hook_family family, char *why
 	struct bpf_link *link;
 	int error = rung_prepare(rung, why, why_bytes);
 
-	if (error)
+	if (error || (rung && rung->probed))
 		return error;
 	for (name = rung ? rung->programs : (const char *const[]){ NULL }; *name; name++) {
 		link = program_attach(hooks->object, *name);
@@ -467,6 +500,11 @@ void hooks_free(struct hooks *hooks)
 	bpf_link__destroy(hooks->snapshot);
 	deadhold_bpf__destroy(hooks->object);
 	free(hooks);
+}
+
+int hooks_program(const struct hooks *hooks, const char *name)
+{
+	return program_fd(hooks->object, name);
 }
 
 const struct rung *hooks_rung(const struct hooks *hooks, enum hook_family family)

@@ -20,6 +20,7 @@ enum hook_family {
 	HOOK_SIGNAL,  /* a signal is sent */
 	HOOK_FAILED,  /* a send failed, or only probed; with -x */
 	HOOK_PROCESS, /* TID creation, exec, process exit, the task snapshot */
+	HOOK_CALL,    /* rare calls of libc and Python; goes without where nothing works */
 	HOOK_FAMILIES,
 };
 
@@ -32,6 +33,7 @@ struct rung {
 	const char *tax;	 /* what it costs others; NULL: nothing */
 	const char *needs;	 /* said where it is refused */
 	bool tracefs;		 /* attaching needs tracefs */
+	bool probed;		 /* attached by the prober, not by hooks_attach() */
 };
 
 const struct rung *hooks_ladder(size_t *n);
@@ -66,6 +68,9 @@ void hooks_free(struct hooks *hooks);
 
 /* Attaches the rest. From here on nothing is missed. 0 or -errno and one line in why. */
 int hooks_attach(struct hooks *hooks, char *why, size_t why_bytes);
+
+/* The descriptor of a loaded program; -ENOENT: it was not wanted, or not in the rung that was taken. */
+int hooks_program(const struct hooks *hooks, const char *name);
 
 /* The rung in use; NULL: none (the family was not asked for). */
 const struct rung *hooks_rung(const struct hooks *hooks, enum hook_family family);

@@ -168,7 +168,9 @@ int64_t host_realtime_offset(void)
 
 int64_t host_boottime_offset(void)
 {
-	return clock_ns(CLOCK_BOOTTIME) - clock_ns(CLOCK_MONOTONIC);
+	int64_t monotonic = clock_ns(CLOCK_MONOTONIC);
+
+	return clock_ns(CLOCK_BOOTTIME) - monotonic;
 }
 
 uint64_t host_ticks(uint64_t start_ns)

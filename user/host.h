@@ -25,7 +25,7 @@ int host_run(struct run *run);
 
 /* CLOCK_REALTIME − CLOCK_MONOTONIC, ns: they drift apart while clocks are set. */
 int64_t host_realtime_offset(void);
-/* CLOCK_BOOTTIME − CLOCK_MONOTONIC, ns. */
+/* CLOCK_BOOTTIME − CLOCK_MONOTONIC, ns: never too small. */
 int64_t host_boottime_offset(void);
 uint64_t host_now(void); /* CLOCK_MONOTONIC, ns */
 

@@ -121,7 +121,7 @@ static void child_run(struct inspect *inspect, int32_t pid, int fd, pid_t parent
 		.census_s = census_seconds(inspect->options),
 	};
 
-	if (confine(fd, parent, "deadhold-reader"))
+	if (confine_reader(fd, parent, "deadhold-reader"))
 		_exit(EXIT_FAILURE);
 	page->error = survey_read(&ask, &page->survey, &inspection);
 	if (!page->error) {

@@ -14,6 +14,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "callname.h"
 #include "json.h"
 #include "signame.h"
 
@@ -295,14 +296,20 @@ static void json_owner(struct jsonw *w, const struct alert *alert, const struct 
 	jsonw_object_end(w);
 }
 
-static void json_sender(struct jsonw *w, const struct alert *alert, const struct run *run)
+static void json_sender_of(struct jsonw *w, const struct process_info *process,
+			   const struct thread_info *thread, const struct run *run)
 {
-	if (alert->sender_process.pid <= 0 && !has_thread(&alert->sender_thread))
+	if (process->pid <= 0 && !has_thread(thread))
 		return;
 	jsonw_object(w, "sender");
-	json_process(w, "process", &alert->sender_process, run);
-	json_thread(w, "thread", &alert->sender_thread);
+	json_process(w, "process", process, run);
+	json_thread(w, "thread", thread);
 	jsonw_object_end(w);
+}
+
+static void json_sender(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	json_sender_of(w, &alert->sender_process, &alert->sender_thread, run);
 }
 
 /* What a folded signal is told by: the members that all have. */
@@ -336,7 +343,53 @@ static void json_signal(struct jsonw *w, const struct signal_info *signal)
 	jsonw_object_end(w);
 }
 
+static void json_cause(struct jsonw *w, const struct cause_info *cause, const struct run *run)
+{
+	if (!cause)
+		return;
+	jsonw_object(w, "cause");
+	jsonw_string(w, "kind", cause_kind_name(cause->kind));
+	if (cause->seq)
+		jsonw_format(w, "id", "%s:%" PRIu64, run->id, cause->seq);
+	json_sender_of(w, &cause->sender_process, &cause->sender_thread, run);
+	jsonw_escaped(w, "exception", cause->exception);
+	json_count(w, "before_ms", cause->before_ns / 1000000);
+	jsonw_boolean(w, "certain", cause->certain);
+	jsonw_object_end(w);
+}
+
 /* --- the own fields of each kind --- */
+
+static bool uprobes_attached(const struct uprobes_info *uprobes)
+{
+	return uprobes->state == UPROBES_ON || uprobes->state == UPROBES_LATE;
+}
+
+static void json_uprobes(struct jsonw *w, const struct uprobes_info *uprobes)
+{
+	if (!uprobes)
+		return;
+	jsonw_object(w, "uprobes");
+	jsonw_string(w, "state", uprobes_state_name(uprobes->state));
+	jsonw_escaped(w, "why", uprobes->why);
+	if (uprobes_attached(uprobes)) {
+		json_count(w, "files", uprobes->files);
+		json_count(w, "sites", uprobes->sites);
+		jsonw_string(w, "new_files", uprobes->polled ? "polled" : "followed");
+	}
+	if (uprobes->n_failed) {
+		json_count(w, "failed_files", uprobes->n_failed);
+		jsonw_array(w, "failed");
+		for (size_t i = 0; i < uprobes->n_failed && i < UPROBES_FAILED; i++) {
+			jsonw_object(w, NULL);
+			jsonw_escaped(w, "path", uprobes->failed[i].path);
+			jsonw_escaped(w, "why", uprobes->failed[i].why);
+			jsonw_object_end(w);
+		}
+		jsonw_array_end(w);
+	}
+	jsonw_object_end(w);
+}
 
 static void json_ready(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
@@ -344,6 +397,7 @@ static void json_ready(struct jsonw *w, const struct alert *alert, const struct 
 	jsonw_escaped(w, "version", alert->version);
 	jsonw_escaped(w, "kernel", alert->kernel);
 	json_pairs(w, "hooks", alert->hooks, alert->n_hooks);
+	json_uprobes(w, alert->uprobes);
 	json_count(w, "blocked_threads", alert->blocked_threads);
 }
 
@@ -371,6 +425,7 @@ static void json_lock_orphaned(struct jsonw *w, const struct alert *alert, const
 	json_process(w, "process", &alert->process, run);
 	json_thread(w, "thread", &alert->thread);
 	json_exit(w, "exit", &alert->exit, run);
+	json_cause(w, alert->cause, run);
 	json_locks(w, alert, run);
 	json_waiters(w, alert, run);
 	json_census(w, alert->census);
@@ -413,6 +468,50 @@ static void json_directed_signal(struct jsonw *w, const struct alert *alert, con
 	json_thread(w, "thread", &alert->thread);
 }
 
+static void json_thread_killed(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	json_process(w, "process", &alert->process, run);
+	json_thread(w, "thread", &alert->thread);
+	json_exit(w, "exit", &alert->exit, run);
+	json_cause(w, alert->cause, run);
+	json_count(w, "locks_found", alert->locks_found);
+}
+
+/* What the call was given, and whom that stands for. */
+static void json_named(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	json_sender(w, alert, run);
+	json_process(w, "process", &alert->process, run);
+	json_thread(w, "thread", &alert->thread);
+	json_hex(w, "ident", alert->called->ident);
+	jsonw_string(w, "named", call_named_name(alert->called->named));
+}
+
+static void json_thread_cancel(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	json_named(w, alert, run);
+}
+
+static void json_async_exception(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	const struct call_info *called = alert->called;
+
+	json_named(w, alert, run);
+	json_id(w, "native_tid", called->native_tid);
+	jsonw_escaped(w, "exception", called->exception);
+	jsonw_string(w, "state", async_state_name(called->state));
+	if (called->state == ASYNC_PENDING && called->blocked_in >= 0) {
+		jsonw_object(w, "blocked_in");
+		jsonw_string(w, "call", call_name(called->blocked_in));
+		jsonw_integer(w, "number", called->blocked_in);
+		jsonw_object_end(w);
+	}
+	if (called->state == ASYNC_ENDED) {
+		json_exit(w, "exit", &alert->exit, run);
+		json_count(w, "before_ms", called->before_ns / 1000000);
+	}
+}
+
 static void json_noise(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
 	json_process(w, "process", &alert->process, run);
@@ -451,6 +550,9 @@ static void (*const own_fields[ALERT_KINDS])(struct jsonw *w, const struct alert
 	[ALERT_LOCK_SUSPECTED] = json_lock_suspected,
 	[ALERT_THREAD_SIGNAL] = json_directed_signal,
 	[ALERT_TID_KILL] = json_directed_signal,
+	[ALERT_THREAD_KILLED] = json_thread_killed,
+	[ALERT_THREAD_CANCEL] = json_thread_cancel,
+	[ALERT_ASYNC_EXCEPTION] = json_async_exception,
 	[ALERT_NOISE] = json_noise,
 	[ALERT_LOSS] = json_loss,
 	[ALERT_SUMMARY] = json_summary,

@@ -138,6 +138,82 @@ static void message_tid_kill(const struct alert *alert, char out[MESSAGE_BYTES])
 			 alert->signal.result == RESULT_IGNORED ? "ignores" : "gets", name);
 }
 
+/* SystemExit, or what is known in its place */
+static const char *exception_label(const char *exception, char out[ESCAPED_BYTES(TYPE_NAME_BYTES)])
+{
+	if (!*exception)
+		return strcpy(out, "an exception");
+	return escape(out, ESCAPED_BYTES(TYPE_NAME_BYTES), exception, strlen(exception));
+}
+
+/* worker[4712], or what the caller named in its place */
+static const char *named_label(const struct alert *alert, char out[WHO_BYTES])
+{
+	static const char *const words[NAMED_KINDS] = {
+		[NAMED_ENDED] = "an ended thread",
+		[NAMED_NO_THREAD] = "no thread",
+		[NAMED_UNREADABLE] = "some thread",
+	};
+	const char *word = words[alert->called->named];
+
+	if (!word)
+		return thread_label(&alert->process, &alert->thread, out);
+	snprintf(out, WHO_BYTES, "%s", word);
+	return out;
+}
+
+static void message_thread_cancel(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	char process[WHO_BYTES], target[WHO_BYTES], sender[WHO_BYTES];
+
+	process_label(&alert->process, process);
+	thread_label(&alert->process, &alert->sender_thread, sender);
+	if (alert->called->named == NAMED_THREAD && alert->thread.tid &&
+	    alert->thread.tid == alert->sender_thread.tid)
+		snprintf(out, MESSAGE_BYTES, "%s %s cancels itself", process, sender);
+	else
+		snprintf(out, MESSAGE_BYTES, "%s %s cancels %s", process, sender,
+			 named_label(alert, target));
+}
+
+static void message_async_exception(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	char process[WHO_BYTES], target[WHO_BYTES], exception[ESCAPED_BYTES(TYPE_NAME_BYTES)];
+	const struct call_info *called = alert->called;
+
+	process_label(&alert->process, process);
+	named_label(alert, target);
+	exception_label(called->exception, exception);
+	if (called->state == ASYNC_NO_THREAD && called->native_tid)
+		snprintf(out, MESSAGE_BYTES, "%s: %s for TID %d: no ident", process, exception,
+			 called->native_tid);
+	else if (called->state == ASYNC_NO_THREAD || called->state == ASYNC_UNKNOWN)
+		snprintf(out, MESSAGE_BYTES, "%s: %s for %s", process, exception, target);
+	else if (called->state == ASYNC_REVOKED)
+		snprintf(out, MESSAGE_BYTES, "%s %s: exception taken back", process, target);
+	else if (called->state == ASYNC_ENDED)
+		snprintf(out, MESSAGE_BYTES, "%s %s ended after %s", process, target, exception);
+	else
+		snprintf(out, MESSAGE_BYTES, "%s %s gets %s", process, target, exception);
+}
+
+static void message_thread_killed(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	char process[WHO_BYTES], thread[WHO_BYTES], exception[ESCAPED_BYTES(TYPE_NAME_BYTES)];
+
+	process_label(&alert->process, process);
+	thread_label(&alert->process, &alert->thread, thread);
+	if (alert->exit.reason == EXIT_SECCOMP)
+		snprintf(out, MESSAGE_BYTES, "%s %s killed by seccomp", process, thread);
+	else if (alert->exit.reason == EXIT_CANCEL)
+		snprintf(out, MESSAGE_BYTES, "%s %s ended by cancel", process, thread);
+	else if (alert->cause && alert->cause->kind == CAUSE_ASYNC_EXCEPTION)
+		snprintf(out, MESSAGE_BYTES, "%s %s ended after %s", process, thread,
+			 exception_label(alert->cause->exception, exception));
+	else
+		snprintf(out, MESSAGE_BYTES, "%s %s ended", process, thread);
+}
+
 static void message_noise(const struct alert *alert, char out[MESSAGE_BYTES])
 {
 	char process[WHO_BYTES] = "", name[SIGNAL_NAME_BYTES], interval[DURATION_BYTES];
@@ -197,6 +273,9 @@ static void (*const messages[ALERT_KINDS])(const struct alert *alert, char out[M
 	[ALERT_LOCK_SUSPECTED] = message_lock_suspected,
 	[ALERT_THREAD_SIGNAL] = message_thread_signal,
 	[ALERT_TID_KILL] = message_tid_kill,
+	[ALERT_THREAD_KILLED] = message_thread_killed,
+	[ALERT_THREAD_CANCEL] = message_thread_cancel,
+	[ALERT_ASYNC_EXCEPTION] = message_async_exception,
 	[ALERT_NOISE] = message_noise,
 	[ALERT_LOSS] = message_loss,
 	[ALERT_SUMMARY] = message_summary,

@@ -34,6 +34,7 @@ enum {
 	KEY_PROBE,
 	KEY_CENSUS,
 	KEY_CENSUS_CPU,
+	KEY_NO_UPROBES,
 };
 
 static const char help_text[] =
@@ -99,6 +100,7 @@ static const struct argp_option argp_options[] = {
 	  0 },
 	{ "census-cpu", KEY_CENSUS_CPU, "PERCENT", 0, "share of one CPU that this may take (2)",
 	  0 },
+	{ "no-uprobes", KEY_NO_UPROBES, 0, 0, "write no breakpoint into any program", 0 },
 	{ "duration", 'd', "SEC", 0, "stop after so long", 0 },
 	{ "output", 'o', "FORMAT", 0, "text or json (text); inspect: also dot", 0 },
 	{ "json", KEY_JSON, 0, 0, "short for -o json", 0 },
@@ -330,6 +332,8 @@ static int parse_watch_option(struct options *o, int key, const char *arg)
 		return set_choice(&o->futex_hook, key, arg, futex_words);
 	case KEY_EXIT_HOOK:
 		return set_choice(&o->exit_hook, key, arg, exit_words);
+	case KEY_NO_UPROBES:
+		return set_flag(&o->no_uprobes);
 	case KEY_CENSUS_CPU:
 		return set_percent(&o->census_percent, key, arg);
 	case 'd':

@@ -48,6 +48,7 @@ struct options {
 	bool failed;
 	bool all_signals;
 	bool cmdline;
+	bool no_uprobes;
 	bool all;	/* inspect */
 	double probe_s; /* inspect; 0: no probe */
 	bool quiet;

@@ -68,7 +68,7 @@ void reader_serve(int fd, pid_t agent, struct reader_page *page)
 	static struct reader_reply reply;
 	bool rested = true;
 
-	if (confine(fd, agent, "deadhold-reader"))
+	if (confine_reader(fd, agent, "deadhold-reader"))
 		_exit(EXIT_FAILURE);
 	for (;;) {
 		ssize_t n;

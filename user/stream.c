@@ -107,6 +107,12 @@ static bool is_about_signals(const struct alert *alert)
 	       alert->kind == ALERT_NOISE;
 }
 
+/* Somebody did it: --sender-pid asks who. */
+static bool is_about_calls(const struct alert *alert)
+{
+	return alert->kind == ALERT_THREAD_CANCEL || alert->kind == ALERT_ASYNC_EXCEPTION;
+}
+
 bool stream_wants(const struct stream *stream, const struct alert *alert)
 {
 	const struct options *o = stream->options;
@@ -121,6 +127,8 @@ bool stream_wants(const struct stream *stream, const struct alert *alert)
 	if (o->kinds && !(o->kinds & 1u << alert->kind))
 		return false;
 	if (is_about_signals(alert) && !signal_match(o, alert))
+		return false;
+	if (is_about_calls(alert) && !ids_match(&o->sender_pids, alert->sender_process.pid))
 		return false;
 	if (alert->kind == ALERT_NOISE) /* is counted by process */
 		return party_match(o, &alert->process, ANY_THREAD);

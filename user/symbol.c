@@ -8,7 +8,14 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#define NOTE_BYTES	  65536
+#define NOTE_BYTES     65536
+#define FUNCTION_NAMES 256 /* at a time */
+
+#if defined(__x86_64__)
+#define MACHINE EM_X86_64
+#elif defined(__aarch64__)
+#define MACHINE EM_AARCH64
+#endif
 #define INTERPRETER_BYTES 256
 
 struct symbols {
@@ -128,7 +135,7 @@ bool symbols_writable(const struct symbols *symbols, uint64_t vaddr)
 	return false;
 }
 
-/* The file's table of that type, if it is sound and not beyond the limit. */
+/* The file's table of that type, if it is sound and not beyond the limit (else errno is EFBIG). */
 static bool table_find(const struct symbols *s, uint32_t type, struct table *table)
 {
 	GElf_Shdr section, names;
@@ -137,6 +144,7 @@ static bool table_find(const struct symbols *s, uint32_t type, struct table *tab
 	while ((scn = elf_nextscn(s->elf, scn)))
 		if (gelf_getshdr(scn, &section) && section.sh_type == type)
 			break;
+	errno = scn && section.sh_size > SYMBOL_TABLE_BYTES ? EFBIG : ENOENT;
 	if (!scn || section.sh_size > SYMBOL_TABLE_BYTES || !section.sh_entsize)
 		return false;
 	if (!gelf_getshdr(elf_getscn(s->elf, section.sh_link), &names) ||
@@ -236,6 +244,78 @@ void symbols_find(struct symbols *symbols, struct symbol_query *queries, size_t 
 		all &= queries[q].found_size != 0;
 	if (!all && table_find(symbols, SHT_DYNSYM, &table))
 		table_search(symbols, &table, queries, n);
+}
+
+/* Where in the file the code at this address is. */
+static bool code_offset(const struct symbols *s, uint64_t vaddr, uint64_t *offset)
+{
+	GElf_Phdr segment;
+	size_t next = 0;
+
+	while (segment_next(s, PT_LOAD, &next, &segment))
+		if (segment.p_flags & PF_X && vaddr >= segment.p_vaddr &&
+		    vaddr - segment.p_vaddr < segment.p_filesz)
+			return !__builtin_add_overflow(vaddr - segment.p_vaddr, segment.p_offset,
+						       offset);
+	return false;
+}
+
+static size_t name_find(const char *const *names, size_t n, const char *name)
+{
+	size_t i = 0;
+
+	while (i < n && strcmp(names[i], name))
+		i++;
+	return i;
+}
+
+/* Those that are not in `have` already; fresh: those of this table. */
+static void table_functions(const struct symbols *s, const struct table *table,
+			    const char *const *names, size_t n, const bool *have, bool *fresh,
+			    symbols_function *found, void *context)
+{
+	uint64_t offset;
+	GElf_Sym symbol;
+
+	for (size_t i = 0; i < table->n && gelf_getsym(table->data, i, &symbol); i++) {
+		const char *name;
+		size_t which;
+
+		if (GELF_ST_TYPE(symbol.st_info) != STT_FUNC || symbol.st_shndx == SHN_UNDEF)
+			continue;
+		name = elf_strptr(s->elf, table->names_section, symbol.st_name);
+		which = name ? name_find(names, n, name) : n;
+		if (which == n || have[which] || !code_offset(s, symbol.st_value, &offset))
+			continue;
+		fresh[which] = true;
+		found(context, which, offset, symbol.st_size);
+	}
+}
+
+int symbols_functions(struct symbols *symbols, const char *const *names, size_t n,
+		      symbols_function *found, void *context)
+{
+	static const uint32_t types[] = { SHT_DYNSYM, SHT_SYMTAB };
+	bool have[FUNCTION_NAMES] = { false }, fresh[FUNCTION_NAMES] = { false };
+	GElf_Ehdr header;
+	struct table table;
+	int err = 0;
+
+	if (n > FUNCTION_NAMES)
+		return -EINVAL;
+	if (!gelf_getehdr(symbols->elf, &header) || header.e_machine != MACHINE ||
+	    header.e_ident[EI_CLASS] != ELFCLASS64)
+		return -ENOEXEC;
+	for (size_t t = 0; t < 2 && memchr(have, false, n); t++) {
+		bool usable = table_find(symbols, types[t], &table);
+
+		if (usable && table.names_size <= SYMBOL_TABLE_BYTES)
+			table_functions(symbols, &table, names, n, have, fresh, found, context);
+		else if (usable || errno == EFBIG)
+			err = -EFBIG;
+		memcpy(have, fresh, sizeof(have));
+	}
+	return err;
 }
 
 static enum lock_libc interpreter_libc(const struct symbols *s, const GElf_Phdr *segment)

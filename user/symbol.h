@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What an ELF file says: the data symbol at an address, and which C library a program is made for.
+ * What an ELF file says: the data symbol at an address, where a function is, and which C library a
+ * program is made for.
  * The file may be anything that somebody calls a library: nothing here trusts it, and files and
  * tables beyond the limits below are left alone.
  */
@@ -61,6 +62,16 @@ struct symbol_query {
  * and where that leaves one unnamed, from .dynsym too.
  */
 void symbols_find(struct symbols *symbols, struct symbol_query *queries, size_t n);
+
+/*
+ * Calls `found` for every definition of a function that has one of these names (names[which]): from
+ * .dynsym, and for names that are not there from .symtab. `offset`: where in the file its code is;
+ * `bytes`: how much of it, 0 where the file does not say. Several names and versions can mean the same
+ * code. 0, or -ENOEXEC when the file is for another machine, -EFBIG when a table is beyond the limit.
+ */
+typedef void symbols_function(void *context, size_t which, uint64_t offset, uint64_t bytes);
+int symbols_functions(struct symbols *symbols, const char *const *names, size_t n,
+		      symbols_function *found, void *context);
 
 /*
  * The libc that the program brings or asks for, where that can be proven:

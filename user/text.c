@@ -13,6 +13,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "callname.h"
 #include "cleanup.h"
 #include "detail.h"
 #include "memtext.h"
@@ -89,8 +90,9 @@ static const char *exit_reason_words(enum exit_reason reason)
 	}
 }
 
-/* The dead owner and its end; of a lock that fork copied, why nobody can unlock it. */
-static void detail_owner(FILE *out, const struct alert *alert, const struct thread_info *owner)
+/* The thread that ended, by its role, and its end; of a lock that fork copied, why nobody can unlock it. */
+static void detail_end(FILE *out, const struct alert *alert, const char *role,
+		       const struct thread_info *owner)
 {
 	char who[WHO_BYTES], whose[WHO_BYTES], when[PHRASE_BYTES], name[SIGNAL_NAME_BYTES];
 	const struct process_info *other = &alert->owner_process;
@@ -110,7 +112,7 @@ static void detail_owner(FILE *out, const struct alert *alert, const struct thre
 			 signal_name(end->signal, LIBC_UNKNOWN, ORIGIN_OTHER, name));
 	if (end->has_code && end->code)
 		snprintf(code, sizeof(code), ", exit code %d", end->code);
-	detail(out, "dead owner %s%s%s: %s%s%s%s", who, other->pid ? " of " : "",
+	detail(out, "%s %s%s%s: %s%s%s%s", role, who, other->pid ? " of " : "",
 	       other->pid ? process_in_full(other, whose) : "", exit_reason_words(end->reason), by,
 	       code, ago(alert, end->time_ns, when));
 }
@@ -183,11 +185,40 @@ static void detail_pairs(FILE *out, const char *label, const struct pair *pairs,
 		detail_line(out, line);
 }
 
+static void detail_uprobes(FILE *out, const struct uprobes_info *uprobes)
+{
+	char path[ESCAPED_BYTES(PATH_BYTES)];
+
+	if (!uprobes)
+		return;
+	switch (uprobes->state) {
+	case UPROBES_ON:
+	case UPROBES_LATE:
+		detail(out, "uprobes: %" PRIu64 " place%s in %" PRIu64 " file%s%s%s",
+		       uprobes->sites, plural(uprobes->sites), uprobes->files,
+		       plural(uprobes->files),
+		       uprobes->polled ? ", new files are looked for every 10 s" : "",
+		       uprobes->state == UPROBES_LATE ? ", more to come: it takes long" : "");
+		break;
+	case UPROBES_OFF:
+		detail(out, "uprobes: none: --no-uprobes");
+		break;
+	default:
+		detail(out, "uprobes: none: %s", uprobes->why ?: "the prober has ended");
+	}
+	for (size_t i = 0; i < uprobes->n_failed && i < UPROBES_FAILED; i++)
+		detail(out, "not probed: %s: %s", ESCAPE(path, uprobes->failed[i].path),
+		       uprobes->failed[i].why);
+	if (uprobes->n_failed > UPROBES_FAILED)
+		detail(out, "not probed: %" PRIu64 " more", uprobes->n_failed - UPROBES_FAILED);
+}
+
 static void details_ready(FILE *out, const struct alert *alert, const struct run *run)
 {
 	(void)run;
 	detail(out, "deadhold %s on Linux %s", alert->version, alert->kernel);
 	detail_pairs(out, "hooks", alert->hooks, alert->n_hooks);
+	detail_uprobes(out, alert->uprobes);
 	detail(out, "looked at %" PRIu64 " thread%s that already waited on a futex",
 	       alert->blocked_threads, plural(alert->blocked_threads));
 }
@@ -233,9 +264,36 @@ static void detail_census(FILE *out, const struct alert *alert)
 		       census->strangers == 1 ? "s" : "");
 }
 
+/* What preceded the end of the thread; "ended by" only where that is certain. */
+static void detail_cause(FILE *out, const struct alert *alert)
+{
+	const struct cause_info *cause = alert->cause;
+	char exception[ESCAPED_BYTES(TYPE_NAME_BYTES)] = "an exception", length[DURATION_BYTES];
+	char who[WHO_BYTES], whose[WHO_BYTES];
+	bool other;
+
+	if (!cause)
+		return;
+	if (*cause->exception)
+		ESCAPE(exception, cause->exception);
+	other = cause->sender_process.pid != alert->process.pid;
+	span(cause->before_ns, length);
+	thread_in_full(&cause->sender_process, &cause->sender_thread, who);
+	if (other)
+		process_in_full(&cause->sender_process, whose);
+	if (cause->kind == CAUSE_ASYNC_EXCEPTION)
+		detail(out, "ended %s after %s was thrown into it by %s%s%s", length, exception,
+		       who, other ? " of " : "", other ? whose : "");
+	else
+		detail(out, "%s %s%s%s %s it %s earlier", cause->certain ? "by:" : "before:", who,
+		       other ? " of " : "", other ? whose : "",
+		       cause->kind == CAUSE_THREAD_CANCEL ? "cancelled" : "signalled", length);
+}
+
 static void details_lock_orphaned(FILE *out, const struct alert *alert, const struct run *run)
 {
-	detail_owner(out, alert, &alert->thread);
+	detail_end(out, alert, "dead owner", &alert->thread);
+	detail_cause(out, alert);
 	detail_locks(out, alert);
 	for (size_t i = 0; i < alert->n_waiters && i < TEXT_WAITERS; i++) {
 		const struct waiter_info *waiter = &alert->waiters[i];
@@ -281,7 +339,7 @@ static void details_orphan_wait(FILE *out, const struct alert *alert, const stru
 {
 	detail_waiter(out, alert, NULL, &alert->thread, NULL, &alert->wait);
 	detail_locks(out, alert);
-	detail_owner(out, alert, &alert->owner);
+	detail_end(out, alert, "dead owner", &alert->owner);
 	detail_process(out, &alert->process, run);
 }
 
@@ -395,6 +453,79 @@ static void details_tid_kill(FILE *out, const struct alert *alert, const struct 
 	details_signal(out, alert, run);
 }
 
+static void details_thread_killed(FILE *out, const struct alert *alert, const struct run *run)
+{
+	detail_end(out, alert, "thread", &alert->thread);
+	detail_cause(out, alert);
+	if (alert->locks_found)
+		detail(out, "held %" PRIu64 " lock%s that %s found: see lock-orphaned",
+		       alert->locks_found, plural(alert->locks_found),
+		       alert->locks_found == 1 ? "was" : "were");
+	else
+		detail(out, "no lock was found that it held");
+	detail(out, "what it had in hand, such as a task from a queue, may be lost");
+	detail_process(out, &alert->process, run);
+}
+
+/* Why a call that names a thread by its pthread_self did not reach one. */
+static void detail_named(FILE *out, const struct alert *alert)
+{
+	const struct call_info *called = alert->called;
+
+	switch (called->named) {
+	case NAMED_ENDED:
+		detail(out, "0x%" PRIx64 " is the descriptor of a thread that had ended",
+		       called->ident);
+		break;
+	case NAMED_NO_THREAD:
+		detail(out, "0x%" PRIx64 " is no thread of this process", called->ident);
+		break;
+	case NAMED_UNREADABLE:
+		detail(out, "0x%" PRIx64 " could not be read: which thread that is is not known",
+		       called->ident);
+		break;
+	default:
+		detail_party(out, "target", &alert->process, &alert->thread);
+	}
+}
+
+static void details_thread_cancel(FILE *out, const struct alert *alert, const struct run *run)
+{
+	detail_party(out, "sender", &alert->sender_process, &alert->sender_thread);
+	detail_named(out, alert);
+	detail_process(out, &alert->process, run);
+}
+
+static void details_async_exception(FILE *out, const struct alert *alert, const struct run *run)
+{
+	const struct call_info *called = alert->called;
+	const char *call = call_name(called->blocked_in);
+	char exception[ESCAPED_BYTES(TYPE_NAME_BYTES)] = "an exception", length[DURATION_BYTES];
+
+	if (*called->exception)
+		ESCAPE(exception, called->exception);
+	if (called->state == ASYNC_PENDING && called->blocked_in >= 0)
+		detail(out,
+		       "pending: the thread is in %s%s%d%s; the exception acts when it runs "
+		       "Python code again",
+		       call ?: "system call ", call ? " (" : "", called->blocked_in,
+		       call ? ")" : "");
+	else if (called->state == ASYNC_PENDING)
+		detail(out, "pending: acts when the thread runs Python code");
+	else if (called->state == ASYNC_REVOKED)
+		detail(out, "what had not acted by then never will");
+	else if (called->state == ASYNC_NO_THREAD && called->native_tid)
+		detail(out,
+		       "mistake: the call takes threading.get_ident(), not a native thread id: "
+		       "nothing happens");
+	else if (called->state == ASYNC_ENDED)
+		detail(out, "ended %s after %s was thrown into it: that it is why can't be seen",
+		       span(called->before_ns, length), exception);
+	detail_party(out, "sender", &alert->sender_process, &alert->sender_thread);
+	detail_named(out, alert);
+	detail_process(out, &alert->process, run);
+}
+
 static void details_noise(FILE *out, const struct alert *alert, const struct run *run)
 {
 	const struct signal_info *signal = &alert->signal;
@@ -430,6 +561,9 @@ static void (*const details[ALERT_KINDS])(FILE *out, const struct alert *alert,
 	[ALERT_LOCK_SUSPECTED] = details_lock_suspected,
 	[ALERT_THREAD_SIGNAL] = details_signal,
 	[ALERT_TID_KILL] = details_tid_kill,
+	[ALERT_THREAD_KILLED] = details_thread_killed,
+	[ALERT_THREAD_CANCEL] = details_thread_cancel,
+	[ALERT_ASYNC_EXCEPTION] = details_async_exception,
 	[ALERT_NOISE] = details_noise,
 	[ALERT_LOSS] = details_loss,
 	[ALERT_SUMMARY] = details_summary,

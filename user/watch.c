@@ -11,12 +11,14 @@
 #include <unistd.h>
 
 #include "agent.h"
+#include "calls.h"
 #include "cases.h"
 #include "censuses.h"
 #include "cleanup.h"
 #include "detect.h"
 #include "output.h"
 #include "pythons.h"
+#include "killed.h"
 #include "signals.h"
 #include "sweep.h"
 #include "watch.h"
@@ -25,10 +27,12 @@
 #define DEAD_LIMIT	   49152 /* three quarters of the kernel's dead_threads */
 #define SETTLE_NS	   2000000000ull
 #define DRAIN_MS	   1000
+#define PLACES		   20 /* of losses */
 #define NOISE_GRACE_NS	   500000000ull
 #define LOSS_NS		   1000000000ull
+#define PROBER_NS	   2000000000ull /* how long ready waits for it at most */
 
-enum source { SOURCE_RING, SOURCE_READER, SOURCE_SIGNAL, SOURCE_OUTPUT };
+enum source { SOURCE_RING, SOURCE_READER, SOURCE_SIGNAL, SOURCE_OUTPUT, SOURCE_PROBER };
 
 struct watch {
 	struct agent agent;
@@ -42,7 +46,7 @@ struct watch {
 	uint64_t ready_ns;
 	uint64_t end_ns; /* -d; 0: none */
 	uint64_t noise_due_ns, noise_said_ns, loss_due_ns;
-	uint64_t losses_said[16];
+	uint64_t losses_said[PLACES];
 	uint64_t records_lost; /* of the ring buffer, up to the last look */
 	bool watched_gone[OPTION_LIST];
 	size_t n_watched_gone;
@@ -122,8 +126,10 @@ static void event_take(void *context, const struct ev_head *head, size_t size)
 		break;
 	case EV_EXIT:
 		if (size >= sizeof(struct ev_exit)) {
+			calls_exit(w->agent.calls, ev);
 			cases_exit(w->agent.cases, ev);
 			censuses_exit(w->agent.censuses, ev);
+			killed_exit(w->agent.killed, ev);
 		}
 		break;
 	case EV_WAIT_DEAD:
@@ -134,6 +140,12 @@ static void event_take(void *context, const struct ev_head *head, size_t size)
 		if (size >= sizeof(struct ev_signal)) {
 			signals_sent(w->agent.signals, ev);
 			censuses_signal(w->agent.censuses, ev);
+		}
+		break;
+	case EV_CALL:
+		if (size >= sizeof(struct ev_call)) {
+			calls_called(w->agent.calls, ev);
+			censuses_call(w->agent.censuses, ev);
 		}
 		break;
 	case EV_SEND_FAILED:
@@ -159,12 +171,13 @@ static void processes_did_change(void *context)
 	struct watch *w = context;
 
 	signals_flush(w->agent.signals, false);
+	calls_flush(w->agent.calls, false);
 }
 
 /* ---- what the agent says of itself ---- */
 
 /* All losses since the start, by place. The names are those of docs/alerts.md. */
-static size_t losses_collect(struct watch *w, struct pair pairs[16])
+static size_t losses_collect(struct watch *w, struct pair pairs[PLACES])
 {
 	uint64_t kernel[LOSSES], recursion;
 	struct reader_losses reader = reader_losses(w->agent.reader);
@@ -184,6 +197,8 @@ static size_t losses_collect(struct watch *w, struct pair pairs[16])
 	pairs[n++] = (struct pair){ "reader", reader.deadlines + w->agent.reader_failures, NULL };
 	pairs[n++] = (struct pair){ "locks-unread", unsaid->unread, NULL };
 	pairs[n++] = (struct pair){ "locks-ambiguous", unsaid->ambiguous, NULL };
+	pairs[n++] = (struct pair){ "calls", kernel[LOSS_CALLS], NULL };
+	pairs[n++] = (struct pair){ "probes", prober_state(w->agent.prober)->losses, NULL };
 	pairs[n++] = (struct pair){ "memory", unsaid->no_memory, NULL };
 	pairs[n++] = (struct pair){ "output", w->agent.stream.refused, NULL };
 	return n;
@@ -201,7 +216,7 @@ static void records_lost_follow(struct watch *w)
 
 static void loss_say(struct watch *w)
 {
-	struct pair pairs[16], fresh[16];
+	struct pair pairs[PLACES], fresh[PLACES];
 	size_t n = losses_collect(w, pairs), n_fresh = 0, i;
 	struct alert alert = { .kind = ALERT_LOSS, .severity = SEVERITY_WARNING };
 	uint64_t refused = w->agent.stream.refused;
@@ -227,8 +242,43 @@ static void loss_say(struct watch *w)
 		w->losses_said[i] = pairs[i].count;
 }
 
+static const struct uprobes_info *uprobes_fill(struct watch *w, struct uprobes_info *out)
+{
+	const struct prober_state *state = prober_state(w->agent.prober);
+	size_t i;
+
+	*out = (struct uprobes_info){ .state = UPROBES_ON,
+				      .files = state->files,
+				      .sites = state->sites,
+				      .n_failed = state->n_failed };
+	if (w->agent.options->no_uprobes)
+		out->state = UPROBES_OFF;
+	else if (!hooks_rung(w->agent.hooks, HOOK_CALL) || state->refused)
+		out->state = UPROBES_REFUSED;
+	else if (state->over)
+		out->state = UPROBES_OVER;
+	else if (!state->looked)
+		out->state = UPROBES_LATE;
+	if (out->state == UPROBES_REFUSED)
+		out->why = state->refused ? prober_why(state->refused)
+					  : hooks_why_not(w->agent.hooks, HOOK_CALL);
+	out->polled = state->follow_error != 0;
+	for (i = 0; i < state->n_failed && i < UPROBES_FAILED; i++)
+		out->failed[i] = (struct uprobes_failed){ state->failed[i].path,
+							  prober_why(state->failed[i].error) };
+	return out;
+}
+
+static const char *rung_absent(const struct watch *w, enum hook_family family)
+{
+	if (family == HOOK_FAILED)
+		return "none: not asked for (-x)";
+	return w->agent.options->no_uprobes ? "none: --no-uprobes" : "none: refused";
+}
+
 static void ready_say(struct watch *w)
 {
+	struct uprobes_info uprobes;
 	struct pair hooks[HOOK_FAMILIES];
 	struct alert alert = { .kind = ALERT_READY,
 			       .severity = SEVERITY_INFO,
@@ -242,11 +292,12 @@ static void ready_say(struct watch *w)
 	uname(&kernel);
 	alert.kernel = kernel.release;
 	alert.hooks = hooks;
+	alert.uprobes = uprobes_fill(w, &uprobes);
 	for (family = 0; family < HOOK_FAMILIES; family++) {
 		rung = hooks_rung(w->agent.hooks, family);
 		hooks[alert.n_hooks++] = (struct pair){ hook_family_name(family), 0,
 							rung ? rung->name
-							     : "none: not asked for (-x)" };
+							     : rung_absent(w, family) };
 		if (rung && rung->tax && !w->agent.options->quiet)
 			fprintf(stderr, "deadhold: hook %s (%s) %s\n", rung->name, rung->where,
 				rung->tax);
@@ -293,7 +344,7 @@ static size_t census_figures(const struct watch *w, struct pair *figures)
 
 static void summary_say(struct watch *w)
 {
-	struct pair counts[ALERT_KINDS], places[16], losses[16], figures[24];
+	struct pair counts[ALERT_KINDS], places[PLACES], losses[PLACES], figures[24];
 	struct alert alert = { .kind = ALERT_SUMMARY,
 			       .severity = SEVERITY_INFO,
 			       .time_ns = host_now(),
@@ -347,6 +398,14 @@ static int reader_follow(struct watch *w)
 	return error;
 }
 
+/* Its descriptor leaves with its close. */
+static int prober_follow(struct watch *w)
+{
+	int fd = prober_fd(w->agent.prober);
+
+	return fd < 0 ? 0 : watch_fd(w, fd, SOURCE_PROBER, EPOLLIN);
+}
+
 /*
  * Waits for room only while something waits in the output. A reader of the stream that goes away is
  * always told (EPOLLERR). A regular file can't be watched, and need not be.
@@ -392,6 +451,8 @@ static int wait_ms(struct watch *w, uint64_t now)
 	due = sooner(due, cases_due(w->agent.cases));
 	due = sooner(due, censuses_due(w->agent.censuses));
 	due = sooner(due, pythons_due(w->agent.pythons));
+	due = sooner(due, calls_due(w->agent.calls));
+	due = sooner(due, killed_due(w->agent.killed));
 	due = sooner(due, w->end_ns);
 	return due <= now ? 0 : (due - now + 999999) / 1000000;
 }
@@ -411,6 +472,8 @@ static void due_run(struct watch *w)
 	cases_run_due(w->agent.cases, false);
 	censuses_run_due(w->agent.censuses);
 	pythons_run_due(w->agent.pythons);
+	calls_run_due(w->agent.calls);
+	killed_flush(w->agent.killed, false);
 	if (sweep_due(w->agent.sweep) && sweep_due(w->agent.sweep) <= now) {
 		cases_tick(w->agent.cases);
 		sweep_begin(w->agent.sweep);
@@ -466,9 +529,11 @@ static int loop_turn(struct watch *w, int timeout_ms)
 	if (n < 0)
 		return n;
 	w->behind = n == HOOKS_CONSUME_LIMIT;
+	calls_flush(w->agent.calls, false);
 	if (w->shared_pending)
 		hooks_snapshot(w->agent.hooks, 0, nothing_row, NULL); /* the walk itself does it */
 	w->shared_pending = false;
+	prober_dispatch(w->agent.prober, w->agent.options->verbose);
 	/* No reader can be started just now: its requests were answered so, the next ones try again. */
 	if (reader_dispatch(w->agent.reader))
 		w->agent.reader_failures++;
@@ -491,7 +556,8 @@ static bool settled(struct watch *w)
 {
 	return !w->behind && !cases_pending(w->agent.cases) &&
 	       !censuses_pending(w->agent.censuses) && !pythons_pending(w->agent.pythons) &&
-	       !signals_waiting(w->agent.signals) && !reader_pending(w->agent.reader);
+	       !signals_waiting(w->agent.signals) && !calls_waiting(w->agent.calls) &&
+	       !killed_waiting(w->agent.killed) && !reader_pending(w->agent.reader);
 }
 
 /* At the end: what was seen is said, within bounds. */
@@ -508,11 +574,14 @@ static int loop_settle(struct watch *w)
 		error = loop_turn(w, 10);
 		cases_run_due(w->agent.cases, false);
 		censuses_run_due(w->agent.censuses);
+		killed_flush(w->agent.killed, false);
 	}
 	if (error)
 		return error;
 	cases_run_due(w->agent.cases, true);
 	signals_flush(w->agent.signals, true);
+	calls_flush(w->agent.calls, true);
+	killed_flush(w->agent.killed, true);
 	/* Whoever reads is behind: the last lines, which say how much was lost, must find room. */
 	error = output_drain(w->agent.stream.output, DRAIN_MS);
 	if (error && error != -ETIMEDOUT)
@@ -554,10 +623,14 @@ static int parts_new(struct watch *w)
 	agent->processes = processes_new(agent->reader, agent->tick_ns, agent->options->cmdline,
 					 processes_did_change, w);
 	agent->signals = signals_new(agent);
+	agent->calls = calls_new(agent);
+	agent->killed = killed_new(agent);
 	agent->cases = cases_new(agent);
 	agent->sweep = sweep_new(agent);
 	agent->censuses = censuses_new(agent);
 	agent->pythons = pythons_new(agent);
+	if (!agent->calls || !agent->killed)
+		return -ENOMEM;
 	if (!agent->processes || !agent->signals || !agent->cases || !agent->sweep ||
 	    !agent->censuses || !agent->pythons)
 		return -ENOMEM;
@@ -571,6 +644,23 @@ static void count_row(void *context, const struct task_row *row)
 
 	(void)row;
 	(*n)++;
+}
+
+/* While there are the rights that it takes. */
+static int prober_start(struct watch *w)
+{
+	struct agent *agent = &w->agent;
+	struct probe_plan plans[1];
+	size_t n = 0;
+
+	if (hooks_rung(agent->hooks, HOOK_CALL))
+		plans[n++] = probe_calls;
+	agent->prober = prober_new(agent->hooks, plans, n);
+	if (!agent->prober) {
+		snprintf(w->why, sizeof(w->why), "starting the prober failed: %s", strerror(errno));
+		return -errno;
+	}
+	return prober_follow(w);
 }
 
 /*
@@ -591,7 +681,9 @@ static int hooks_start(struct watch *w)
 			 strerror(-error));
 		return error;
 	}
-	error = hooks_attach(agent->hooks, w->why, sizeof(w->why));
+	error = prober_start(w);
+	if (!error)
+		error = hooks_attach(agent->hooks, w->why, sizeof(w->why));
 	return error ?: watch_fd(w, hooks_fd(agent->hooks), SOURCE_RING, EPOLLIN);
 }
 
@@ -605,16 +697,31 @@ static int first_look(struct watch *w)
 	return error;
 }
 
+/* And the prober's first look at all processes, unless it takes too long. */
+static int first_probes(struct watch *w)
+{
+	uint64_t until = host_now() + PROBER_NS, now;
+	int error = 0;
+
+	while (!error && !w->stop && !prober_state(w->agent.prober)->looked &&
+	       (now = host_now()) < until)
+		error = loop_turn(w, (until - now) / 1000000 + 1);
+	return error;
+}
+
 static void watch_end(struct watch *w)
 {
 	struct agent *agent = &w->agent;
 
+	prober_free(agent->prober);
 	reader_free(agent->reader); /* its callbacks still need the rest */
 	hooks_free(agent->hooks);
 	censuses_free(agent->censuses);
 	pythons_free(agent->pythons);
 	sweep_free(agent->sweep);
 	cases_free(agent->cases);
+	killed_free(agent->killed);
+	calls_free(agent->calls);
 	signals_free(agent->signals);
 	processes_free(agent->processes);
 	output_free(agent->stream.output);
@@ -680,6 +787,8 @@ int watch_run(const struct options *options)
 
 	if (!error)
 		error = first_look(&w);
+	if (!error)
+		error = first_probes(&w);
 	if (!error) {
 		w.ready_ns = host_now();
 		ready_say(&w);

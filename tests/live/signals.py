@@ -185,6 +185,18 @@ def descendants(pid):
     return found
 
 
+def readers(pid):
+    """Of the agent's children, those that read other processes for it."""
+    return {p for p in descendants(pid) if comm_of(p) == "deadhold-reader"}
+
+
+def comm_of(pid):
+    try:
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().rstrip("\n")
+    except OSError:
+        return None
+
+
 def signal_object(number, call, code, result="queued", fatal=False, scope="thread", name=None):
     return {
         "number": number,

@@ -497,6 +497,21 @@ def sigcancel(target):
     }
 
 
+def cancel_of(agent, target):
+    """The call and the signal that it sends."""
+    call = {"kind": "thread-cancel", "process": process(target), "thread": {"tid": target["tid"]}}
+    return [any_order([sigcancel(target), call] if agent.ready["uprobes"]["state"] == "on"
+                      else [sigcancel(target)])]
+
+
+def end_by_force(owner, reason, locks=1):
+    """thread-killed, where how the thread ended proves it; and it is said last, with the locks."""
+    if reason not in ("cancel", "seccomp"):
+        return []
+    return [{"kind": "thread-killed", "process": process(owner), "locks_found": locks,
+             "thread": {"tid": owner["tid"]}, "exit": {"reason": reason}}]
+
+
 # (9)
 def test_cancel_in_cond_wait_waiter_after(agent, start_steps):
     w = start_steps("normal")
@@ -513,7 +528,8 @@ def test_cancel_in_cond_wait_waiter_after(agent, start_steps):
         agent,
         w,
         [
-            sigcancel(owner),
+            *cancel_of(agent, owner),
+            *end_by_force(owner, reason, locks=0),  # nobody has waited for it so far
             orphaned(owner, [held], reason, [waiter(b)]),
             stuck(b, held, owner, reason),
         ],
@@ -536,9 +552,10 @@ def test_cancel_in_cond_wait_waiter_before(agent, start_steps):
         agent,
         w,
         [
-            sigcancel(owner),
+            *cancel_of(agent, owner),
             orphaned(owner, [held], reason, [waiter(b)]),
             stuck(b, held, owner, reason),
+            *end_by_force(owner, reason),
         ],
     )
 
@@ -561,6 +578,7 @@ def test_ways_to_end(agent, start_steps, end, reason):
         [
             orphaned(owner, [held], reason, [waiter(b)]),
             stuck(b, held, owner, reason),
+            *end_by_force(owner, reason),
         ],
     )
 

@@ -19,7 +19,7 @@ from signals import (
     Actor,
     CountingAgent,
     alert,
-    descendants,
+    readers,
     losses_of,
     noise_of,
     signal_object,
@@ -239,7 +239,7 @@ def test_reader_does_not_answer(start_agent, start_workload, start_steps):
     """The reader process is stopped: the agent replaces it, counts what it did not answer, and what
     is said after that is complete."""
     agent = start_agent(allow_loss=True)
-    (reader,) = descendants(agent.process.pid)
+    (reader,) = readers(agent.process.pid)
     os.kill(reader, signal.SIGSTOP)
     actor = Actor(start_workload, f"handle={SIGUSR1}", name="sig-both", threads=["both"])
     actor.send("tgkill", SIGUSR1, actor, to=0)
@@ -256,7 +256,7 @@ def test_reader_does_not_answer(start_agent, start_workload, start_steps):
     other = Actor(start_workload, f"handle={SIGUSR1}", name="sig-other", threads=["other"])
     sent = other.send("tgkill", SIGUSR1, other, to=0)
     got = agent.wait_for(kind="thread-signal", pid=other.pid)
-    (successor,) = descendants(agent.process.pid)
+    (successor,) = readers(agent.process.pid)
     assert successor != reader
     w = start_steps("normal")
     owner = w.do("owner lock A")

@@ -123,9 +123,9 @@ class Watching:
             ktime_ns=between(sent["before_ns"], sent["after_ns"]),
         )
 
-    def expect(self, agent, about, expected):
+    def expect(self, agent, about, expected, **options):
         self.settle(agent)
-        return expect(agent, about, expected, stop=False)
+        return expect(agent, about, expected, stop=False, **options)
 
     def end(self):
         """Stops them; all must end well."""
@@ -719,13 +719,16 @@ def test_success_is_said_once_with_failed(watching, sender, target):
 
 
 @pytest.mark.parametrize("libc, number, call", [("glibc", 32, "tgkill"), ("musl", 33, "tkill")])
-def test_cancel(said, start_actor, libc, number, call):
-    """pthread_cancel of a thread that can be cancelled at once."""
+def test_cancel(watching, start_actor, libc, number, call):
+    """pthread_cancel of a thread that can be cancelled at once. What else is said of it is
+    test_calls.py's."""
+    agent = watching()
     actor = start_actor(name="sig-cancel", threads=["victim", "other"], musl=libc == "musl")
     sent = actor.do(0, "cancel", 1)
     assert sent["canceled"]
     signal = signal_object(number, call, SI_TKILL, name="SIGCANCEL")
-    said([actor], [alert("thread-signal", signal, actor.sender(0), actor, 1, sent)])
+    expected = [alert("thread-signal", signal, actor.sender(0), actor, 1, sent)]
+    watching.expect(agent, [actor.pid], expected, kinds=("thread-signal", "tid-kill"))
 
 
 def test_callback_timer(start_agent, start_actor):

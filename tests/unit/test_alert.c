@@ -183,9 +183,18 @@ static const struct pair figures[] = {
 	{ "sweeps", 0, NULL },
 };
 
+static const struct uprobes_info uprobes = {
+	.state = UPROBES_ON,
+	.files = 5,
+	.sites = 6,
+	.n_failed = 1,
+	.failed = { { "/srv/odd", "it took too long" } },
+};
+
 static struct alert sample_ready(void)
 {
 	return (struct alert){
+		.uprobes = &uprobes,
 		.kind = ALERT_READY,
 		.time_ns = TIME_NS,
 		.version = "0.1.0",
@@ -193,6 +202,62 @@ static struct alert sample_ready(void)
 		.hooks = hooks,
 		.n_hooks = ARRAY_SIZE(hooks),
 		.blocked_threads = 212,
+	};
+}
+
+static const struct call_info called_alive = {
+	.ident = 0x7f21d8a006c0,
+	.named = NAMED_THREAD,
+	.state = ASYNC_PENDING,
+	.exception = "SystemExit",
+	.blocked_in = 45,
+	.before_ns = 246 * NS_PER_MS,
+};
+
+static struct alert sample_call(enum alert_kind kind, const struct call_info *called)
+{
+	bool thread = called->named == NAMED_THREAD;
+
+	return (struct alert){
+		.kind = kind,
+		.severity = SEVERITY_WARNING,
+		.time_ns = TIME_NS,
+		.process = web,
+		.thread = thread ? worker : (struct thread_info){ 0 },
+		.sender_process = web,
+		.sender_thread = http,
+		.called = called,
+		.exit = { .reason = EXIT_RETURN, .time_ns = TIME_NS },
+	};
+}
+
+static const struct cause_info cancelled = {
+	.kind = CAUSE_THREAD_CANCEL,
+	.seq = 17,
+	.sender_process = { .pid = 4700, .comm = "web", .uid = 1000 },
+	.sender_thread = { .tid = 4713, .name = "http-2" },
+	.before_ns = 12 * NS_PER_MS,
+	.certain = true,
+};
+static const struct cause_info threw = {
+	.kind = CAUSE_ASYNC_EXCEPTION,
+	.sender_process = { .pid = 4700, .comm = "web", .uid = 1000 },
+	.sender_thread = { .tid = 4713, .name = "http-2" },
+	.before_ns = 246 * NS_PER_MS,
+	.exception = "SystemExit",
+};
+
+static struct alert sample_killed(enum exit_reason reason, const struct cause_info *cause)
+{
+	return (struct alert){
+		.kind = ALERT_THREAD_KILLED,
+		.severity = SEVERITY_WARNING,
+		.time_ns = TIME_NS,
+		.process = web,
+		.thread = worker,
+		.exit = { .reason = reason, .time_ns = TIME_NS },
+		.cause = cause,
+		.locks_found = 1,
 	};
 }
 
@@ -414,6 +479,8 @@ static void test_text_of_the_run(void **state)
 		    "13:03:11.482 info ready watching: nothing from here on is missed\n"
 		    "  deadhold 0.1.0 on Linux 6.1.0-30-cloud-amd64\n"
 		    "  hooks: futex switch, exit fentry, failed-sends none: not asked for (-x)\n"
+		    "  uprobes: 6 places in 5 files\n"
+		    "  not probed: /srv/odd: it took too long\n"
 		    "  looked at 212 threads that already waited on a futex\n");
 	assert_text(sample_noise(),
 		    "13:03:11.482 info noise web[4700] got 1843 SIGURG in 60 s: normal, folded\n"
@@ -483,6 +550,159 @@ static void test_text_of_signals(void **state)
 		"  hint: kill knows no threads: name the process, or use tgkill for one thread\n");
 }
 
+static void test_text_of_calls(void **state)
+{
+	(void)state;
+	assert_text(
+		sample_call(ALERT_THREAD_CANCEL, &called_alive),
+		"13:03:11.482 WARNING thread-cancel web[4700] http-2[4713] cancels worker-3[4712]\n"
+		"  sender http-2 (tid 4713) of web (pid 4700, user www)\n"
+		"  target worker-3 (tid 4712) of web (pid 4700, user www)\n"
+		"  web runs in unit web.service\n");
+	assert_text(
+		sample_call(ALERT_ASYNC_EXCEPTION, &called_alive),
+		"13:03:11.482 WARNING async-exception web[4700] worker-3[4712] gets SystemExit\n"
+		"  pending: the thread is in recvfrom (45); the exception acts when it runs\n"
+		"        Python code again\n"
+		"  sender http-2 (tid 4713) of web (pid 4700, user www)\n"
+		"  target worker-3 (tid 4712) of web (pid 4700, user www)\n"
+		"  web runs in unit web.service\n");
+	assert_text(sample_killed(EXIT_CANCEL, &cancelled),
+		    "13:03:11.482 WARNING thread-killed web[4700] worker-3[4712] ended by cancel\n"
+		    "  thread worker-3 (tid 4712): it was cancelled with pthread_cancel\n"
+		    "  by: http-2 (tid 4713) cancelled it 12 ms earlier\n"
+		    "  held 1 lock that was found: see lock-orphaned\n"
+		    "  what it had in hand, such as a task from a queue, may be lost\n"
+		    "  web runs in unit web.service\n");
+	assert_text(
+		sample_killed(EXIT_RETURN, &threw),
+		"13:03:11.482 WARNING thread-killed web[4700] worker-3[4712] ended after SystemExit\n"
+		"  thread worker-3 (tid 4712): its thread function returned\n"
+		"  ended 246 ms after SystemExit was thrown into it by http-2 (tid 4713)\n"
+		"  held 1 lock that was found: see lock-orphaned\n"
+		"  what it had in hand, such as a task from a queue, may be lost\n"
+		"  web runs in unit web.service\n");
+}
+
+/* Whom a call named, and what became of it. "By" is said only where it is certain. */
+static void test_words_for_calls(void **state)
+{
+	struct call_info called = called_alive;
+	struct alert alert = sample_call(ALERT_ASYNC_EXCEPTION, &called);
+	struct cause_info cause = cancelled;
+
+	(void)state;
+	called.state = ASYNC_ENDED;
+	assert_message(alert, "web[4700] worker-3[4712] ended after SystemExit");
+	assert_detail(
+		alert,
+		"ended 246 ms after SystemExit was thrown into it: that it is why can't be seen");
+	called.exception[0] = '\0';
+	assert_message(alert, "web[4700] worker-3[4712] ended after an exception");
+	called.state = ASYNC_REVOKED;
+	assert_message(alert, "web[4700] worker-3[4712]: exception taken back");
+	called = called_alive;
+	called.blocked_in = 9999;
+	assert_detail(
+		alert,
+		"pending: the thread is in system call 9999; the exception acts when it runs\n"
+		"        Python code again");
+	called.blocked_in = -1;
+	assert_detail(alert, "pending: acts when the thread runs Python code");
+
+	called = (struct call_info){ .ident = 4712,
+				     .named = NAMED_NO_THREAD,
+				     .state = ASYNC_NO_THREAD,
+				     .exception = "SystemExit",
+				     .native_tid = 4712 };
+	alert = sample_call(ALERT_ASYNC_EXCEPTION, &called);
+	assert_message(alert, "web[4700]: SystemExit for TID 4712: no ident");
+	assert_detail(
+		alert,
+		"mistake: the call takes threading.get_ident(), not a native thread id: nothing\n"
+		"        happens");
+	called.native_tid = 0;
+	assert_message(alert, "web[4700]: SystemExit for no thread");
+	assert_detail(alert, "0x1268 is no thread of this process");
+	called.named = NAMED_ENDED;
+	assert_message(alert, "web[4700]: SystemExit for an ended thread");
+	called.named = NAMED_UNREADABLE;
+	called.state = ASYNC_UNKNOWN;
+	assert_detail(alert, "0x1268 could not be read: which thread that is is not known");
+	json_decref(json_of(alert));
+
+	alert = sample_call(ALERT_THREAD_CANCEL, &called);
+	called.named = NAMED_NO_THREAD;
+	assert_message(alert, "web[4700] http-2[4713] cancels no thread");
+	called.named = NAMED_THREAD;
+	alert.thread = http;
+	assert_message(alert, "web[4700] http-2[4713] cancels itself");
+
+	alert = sample_killed(EXIT_SECCOMP, NULL);
+	assert_message(alert, "web[4700] worker-3[4712] killed by seccomp");
+	alert.locks_found = 0;
+	assert_detail(alert, "no lock was found that it held");
+	alert = sample_orphan();
+	alert.cause = &cause;
+	assert_detail(alert, "by: http-2 (tid 4713) cancelled it 12 ms earlier");
+	cause.certain = false;
+	assert_detail(alert, "before: http-2 (tid 4713) cancelled it 12 ms earlier");
+}
+
+static void test_json_of_calls(void **state)
+{
+	struct call_info called = called_alive;
+	json_t *json = json_of(sample_call(ALERT_THREAD_CANCEL, &called));
+
+	(void)state;
+	assert_own_members(json, "sender process thread ident named");
+	assert_json_string(json, "ident", "0x7f21d8a006c0");
+	assert_json_string(json, "named", "thread");
+	assert_json_number(json, "sender.thread.tid", 4713);
+	json_decref(json);
+
+	json = json_of(sample_call(ALERT_ASYNC_EXCEPTION, &called));
+	assert_own_members(json, "sender process thread ident named exception state blocked_in");
+	assert_json_string(json, "state", "pending");
+	assert_json_string(json, "exception", "SystemExit");
+	assert_json_string(json, "blocked_in.call", "recvfrom");
+	assert_json_number(json, "blocked_in.number", 45);
+	json_decref(json);
+
+	called.state = ASYNC_ENDED;
+	json = json_of(sample_call(ALERT_ASYNC_EXCEPTION, &called));
+	assert_own_members(json,
+			   "sender process thread ident named exception state exit before_ms");
+	assert_json_number(json, "before_ms", 246);
+	json_decref(json);
+
+	called = (struct call_info){ .ident = 4712,
+				     .named = NAMED_NO_THREAD,
+				     .state = ASYNC_NO_THREAD,
+				     .native_tid = 4712,
+				     .blocked_in = -1 };
+	json = json_of(sample_call(ALERT_ASYNC_EXCEPTION, &called));
+	assert_own_members(json, "sender process ident named native_tid state");
+	assert_json_string(json, "named", "no-thread");
+	json_decref(json);
+
+	json = json_of(sample_killed(EXIT_CANCEL, &cancelled));
+	assert_own_members(json, "process thread exit cause locks_found");
+	assert_json_string(json, "cause.kind", "thread-cancel");
+	assert_json_string(json, "cause.id", "9c1e47d20ab35f68:17");
+	assert_json_number(json, "cause.before_ms", 12);
+	assert_true(json_is_true(member(json, "cause.certain")));
+	assert_json_number(json, "locks_found", 1);
+	json_decref(json);
+
+	json = json_of(sample_killed(EXIT_RETURN, &threw));
+	assert_json_string(json, "cause.exception", "SystemExit");
+	assert_null(member(json, "cause.id"));
+	assert_true(json_is_false(member(json, "cause.certain")));
+	json_decref(json);
+	json_decref(json_of(sample_killed(EXIT_SECCOMP, NULL)));
+}
+
 static void test_first_lines_fit(void **state)
 {
 	struct alert alerts[] = {
@@ -498,6 +718,10 @@ static void test_first_lines_fit(void **state)
 		sample_signal(SIGUSR1, false),
 		sample_kill(SIGTERM, true),
 		sample_kill(SIGUSR1, false),
+		sample_call(ALERT_THREAD_CANCEL, &called_alive),
+		sample_call(ALERT_ASYNC_EXCEPTION, &called_alive),
+		sample_killed(EXIT_CANCEL, &cancelled),
+		sample_killed(EXIT_SECCOMP, NULL),
 		sample_noise(),
 		sample_loss(),
 		sample_summary(),
@@ -1164,7 +1388,13 @@ static void test_json_of_the_run(void **state)
 	json_t *json = json_of(sample_ready());
 
 	(void)state;
-	assert_own_members(json, "version kernel hooks blocked_threads");
+	assert_own_members(json, "version kernel hooks uprobes blocked_threads");
+	assert_json_string(json, "uprobes.state", "on");
+	assert_json_number(json, "uprobes.files", 5);
+	assert_json_number(json, "uprobes.sites", 6);
+	assert_json_string(json, "uprobes.new_files", "followed");
+	assert_json_number(json, "uprobes.failed_files", 1);
+	assert_json_string(json, "uprobes.failed.0.path", "/srv/odd");
 	assert_json_string(json, "version", "0.1.0");
 	assert_json_string(json, "kernel", "6.1.0-30-cloud-amd64");
 	assert_json_string(json, "hooks.futex", "switch");
@@ -1579,6 +1809,9 @@ int main(void)
 		cmocka_unit_test(test_text_of_the_run),
 		cmocka_unit_test(test_text_of_orphans),
 		cmocka_unit_test(test_text_of_signals),
+		cmocka_unit_test(test_text_of_calls),
+		cmocka_unit_test(test_words_for_calls),
+		cmocka_unit_test(test_json_of_calls),
 		cmocka_unit_test(test_first_lines_fit),
 		cmocka_unit_test(test_who),
 		cmocka_unit_test(test_how_it_died),

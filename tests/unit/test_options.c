@@ -335,9 +335,10 @@ static void wrong(void **state)
 		{ "inspect --all 1", "--all looks at every process" },
 		{ "inspect --all -o dot", "a graph is of one process" },
 		{ "inspect --probe 0 1", "bad --probe '0'" },
+		{ "check --no-uprobes", "--no-uprobes does not go with 'check'" },
+		{ "inspect 1 --no-uprobes", "--no-uprobes does not go with 'inspect'" },
 		/* of later issues */
 		{ "--deep", "unknown option '--deep'" },
-		{ "--no-uprobes", "unknown option '--no-uprobes'" },
 		{ "--no-limit", "unknown option '--no-limit'" },
 		{ "--btf x", "unknown option '--btf'" },
 		{ "--container x", "unknown option '--container'" },

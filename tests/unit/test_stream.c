@@ -29,6 +29,26 @@ static void by_kind(void **state)
 	assert_true(wants(&options, &alert));
 }
 
+/* Who did it is asked of what somebody does; signals' numbers are not. */
+static void calls_by_sender(void **state)
+{
+	struct options options = { .sender_pids = { 1, { 10 } }, .signals = 1 };
+	struct alert alert = { .kind = ALERT_THREAD_CANCEL,
+			       .process.pid = 20,
+			       .sender_process.pid = 10 };
+
+	(void)state;
+	assert_true(wants(&options, &alert));
+	alert.kind = ALERT_ASYNC_EXCEPTION;
+	assert_true(wants(&options, &alert));
+	options.sender_pids.id[0] = 20;
+	assert_false(wants(&options, &alert));
+	alert.kind = ALERT_THREAD_CANCEL;
+	assert_false(wants(&options, &alert));
+	alert.kind = ALERT_THREAD_KILLED;
+	assert_true(wants(&options, &alert));
+}
+
 static void by_id(void **state)
 {
 	struct options options = { .pids = { 1, { 10 } } };
@@ -118,8 +138,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(by_kind),	    cmocka_unit_test(by_id),
-		cmocka_unit_test(by_any_party),	    cmocka_unit_test(noise_by_process),
-		cmocka_unit_test(left_out_of_text),
+		cmocka_unit_test(calls_by_sender),  cmocka_unit_test(by_any_party),
+		cmocka_unit_test(noise_by_process), cmocka_unit_test(left_out_of_text),
 	};
 
 	return cmocka_run_group_tests_name("stream", tests, NULL, NULL);

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The agent's side of the prober: what it is to do, and what it said. */
+#include "prober.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/capability.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "cleanup.h"
+#include "confine.h"
+#include "escape.h"
+#include "prober_wire.h"
+#include "words.h"
+
+static const struct probe_site call_sites[] = {
+	{ "call_cancel_sleepable", "pthread_cancel", PROBE_LIBC | PROBE_PROGRAM, PROBE_ENTRY },
+	{ "call_cancel", "pthread_cancel", PROBE_LIBC | PROBE_PROGRAM, PROBE_ENTRY },
+	{ "call_async_exc_sleepable", "PyThreadState_SetAsyncExc", PROBE_PYTHON | PROBE_PROGRAM,
+	  PROBE_ENTRY },
+	{ "call_async_exc", "PyThreadState_SetAsyncExc", PROBE_PYTHON | PROBE_PROGRAM,
+	  PROBE_ENTRY },
+};
+
+const struct probe_plan probe_calls = {
+	.sites = call_sites,
+	.n_sites = sizeof(call_sites) / sizeof(*call_sites),
+};
+
+struct prober {
+	pid_t pid;
+	int fd; /* -1: it has ended */
+	struct prober_state state;
+};
+
+const char *prober_why(int error)
+{
+	switch (error) {
+	case -ENOEXEC:
+		return "made for another machine";
+	case -EFBIG:
+		return "its table of symbols is beyond the limit";
+	case -ETIMEDOUT:
+		return "it took too long";
+	case -ESTALE:
+		return "its path leads to another file by now";
+	case -EIO:
+		return "the process that read it died";
+	default:
+		return strerror(-error);
+	}
+}
+
+/*
+ * Looking into processes takes CAP_SYS_PTRACE and CAP_DAC_READ_SEARCH, opening what they map
+ * CAP_CHECKPOINT_RESTORE (5.9), probing CAP_PERFMON and CAP_BPF. There are kernels that ask for
+ * CAP_SYS_ADMIN in place of these three: the keeper finds out.
+ */
+void prober_confine(int fd, pid_t parent, const char *name, const struct plans *plans)
+{
+	static const int capabilities[] = { CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH,    CAP_PERFMON,
+					    CAP_BPF,	    CAP_CHECKPOINT_RESTORE, CAP_SYS_ADMIN };
+	int keep[PROBE_PLANS * PROBE_SITES];
+	struct confine confine_to = { .fd = fd,
+				      .parent = parent,
+				      .name = name,
+				      .capability = capabilities,
+				      .n_capabilities = 6,
+				      .keep = keep };
+
+	for (size_t p = 0; p < plans->n; p++)
+		for (size_t s = 0; s < plans->plan[p].n_sites; s++)
+			if (plans->program[p][s] >= 0)
+				keep[confine_to.n_keep++] = plans->program[p][s];
+	if (confine(&confine_to))
+		_exit(EXIT_FAILURE);
+}
+
+static int plans_fill(struct plans *out, const struct hooks *hooks, const struct probe_plan *plans,
+		      size_t n)
+{
+	if (n > PROBE_PLANS)
+		return -E2BIG;
+	out->n = n;
+	for (size_t p = 0; p < n; p++) {
+		if (plans[p].n_sites > PROBE_SITES)
+			return -E2BIG;
+		out->plan[p] = plans[p];
+		for (size_t s = 0; s < plans[p].n_sites; s++)
+			out->program[p][s] = hooks_program(hooks, plans[p].sites[s].program);
+	}
+	return 0;
+}
+
+static int prober_start(struct prober *prober, struct plans *plans)
+{
+	pid_t agent = getpid();
+	int pair[2], err;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
+		return -errno;
+	prober->pid = fork();
+	if (!prober->pid)
+		prober_keep(pair[1], agent, plans);
+	err = prober->pid < 0 ? -errno : 0;
+	close(pair[1]);
+	if (err)
+		close(pair[0]);
+	else
+		prober->fd = pair[0];
+	return err;
+}
+
+struct prober *prober_new(const struct hooks *hooks, const struct probe_plan *plans, size_t n_plans)
+{
+	_cleanup_free_ struct prober *prober = calloc(1, sizeof(*prober));
+	_cleanup_free_ struct plans *copy = calloc(1, sizeof(*copy));
+	int err = prober && copy ? plans_fill(copy, hooks, plans, n_plans) : -ENOMEM;
+
+	if (!err) {
+		prober->fd = -1;
+		prober->state.looked = !n_plans;
+		err = n_plans ? prober_start(prober, copy) : 0;
+	}
+	errno = -err;
+	return err ? NULL : take_ptr(prober);
+}
+
+/*
+ * Its end takes the probes away, which may take as long as attaching them: not waited for. Nothing that
+ * it does after this reaches anybody.
+ */
+void prober_free(struct prober *prober)
+{
+	if (!prober)
+		return;
+	if (prober->fd >= 0)
+		close(prober->fd);
+	free(prober);
+}
+
+static void failed_note(struct prober_state *state, const struct prober_report *report)
+{
+	uint64_t n = state->n_failed++;
+
+	state->losses += state->looked;
+	if (n >= PROBER_FAILED)
+		return;
+	memcpy(state->failed[n].path, report->path, sizeof(report->path));
+	state->failed[n].error = report->error;
+}
+
+/* Its paths are those of watched programs. */
+static void report_print(const struct prober_report *report)
+{
+	char path[ESCAPED_BYTES(PATH_BYTES)];
+	unsigned long long n = report->n;
+
+	ESCAPE(path, report->path);
+	switch (report->type) {
+	case REPORT_FILE:
+		fprintf(stderr, "deadhold: prober: %llu probe%s in %s%s%s\n", n, plural(n), path,
+			report->error ? ": " : "", report->error ? prober_why(report->error) : "");
+		break;
+	case REPORT_DROP:
+		fprintf(stderr,
+			"deadhold: prober: %llu probe%s taken away: inode %llu is not in use\n", n,
+			plural(n), (unsigned long long)report->key.inode);
+		break;
+	case REPORT_LOOKED:
+		fprintf(stderr, "deadhold: prober: looked at all processes\n");
+		break;
+	case REPORT_LOST:
+		fprintf(stderr, "deadhold: prober: %llu record%s of mappings lost\n", n, plural(n));
+		break;
+	case REPORT_RESTART:
+		fprintf(stderr, "deadhold: prober: goes on without process %d, file '%s': %s\n",
+			report->key.pid, path,
+			report->error == -ETIMEDOUT ? "it hung there" : "it died there");
+		break;
+	}
+}
+
+static void report_take(struct prober_state *state, const struct prober_report *report)
+{
+	switch (report->type) {
+	case REPORT_FILE:
+		state->files += report->n > 0;
+		state->sites += report->n;
+		if (report->error)
+			failed_note(state, report);
+		break;
+	case REPORT_DROP:
+		state->files -= state->files > 0;
+		state->sites -= report->n < state->sites ? report->n : state->sites;
+		break;
+	case REPORT_LOOKED:
+		state->looked = true;
+		break;
+	case REPORT_REFUSED:
+		state->refused = report->error;
+		state->looked = true;
+		break;
+	case REPORT_FOLLOW:
+		state->follow_error = report->error;
+		break;
+	case REPORT_LOST:
+		state->losses += report->n;
+		break;
+	case REPORT_RESTART:
+		state->losses++;
+		break;
+	}
+}
+
+void prober_dispatch(struct prober *prober, bool verbose)
+{
+	struct prober_report report;
+	ssize_t n = 0;
+
+	while (prober->fd >= 0) {
+		n = recv(prober->fd, &report, sizeof(report), MSG_DONTWAIT);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno == EAGAIN)
+			return;
+		if (n != sizeof(report))
+			break;
+		report.path[sizeof(report.path) - 1] = '\0';
+		report_take(&prober->state, &report);
+		if (verbose)
+			report_print(&report);
+	}
+	if (prober->fd < 0)
+		return;
+	close(prober->fd);
+	prober->fd = -1;
+	waitpid(prober->pid, NULL, WNOHANG);
+	prober->state.over = true;
+	prober->state.looked = true;
+	prober->state.losses++;
+	fprintf(stderr,
+		"deadhold: the prober has ended: pthread_cancel and asynchronous exceptions "
+		"are not seen any more; restart deadhold\n");
+}
+
+int prober_fd(const struct prober *prober)
+{
+	return prober->fd;
+}
+
+int prober_pid_add(struct prober *prober, uint32_t plan, int32_t pid)
+{
+	const struct prober_order order = { .plan = plan, .pid = pid };
+
+	if (prober->fd < 0)
+		return -ESRCH;
+	return send(prober->fd, &order, sizeof(order), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno
+											: 0;
+}
+
+const struct prober_state *prober_state(const struct prober *prober)
+{
+	return &prober->state;
+}

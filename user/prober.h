@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The prober: child processes that find the files to probe and attach uprobes to them. Attaching takes
+ * the mmap lock of every process that maps the file, and opening files can hang: the agent never waits
+ * for it. It keeps the rights that this takes, which the agent gives up, and dies with the agent.
+ *
+ *   the agent ── the keeper: holds the probes, and restarts the worker without the file at which it
+ *                    │       died or got stuck; what had been attached stays attached
+ *                    └── the worker: looks at all processes, then at each new executable mapping
+ *                            └── a child without any rights for each file: reads its symbols
+ *
+ * Probes are at entries or at plain instructions; never on returns (probe_attach.h).
+ */
+#ifndef DEADHOLD_PROBER_H
+#define DEADHOLD_PROBER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "alert.h"
+#include "hooks.h"
+
+/* Kinds of files, by their names. Bits. */
+enum probe_file {
+	PROBE_LIBC = 1,	   /* libc.so.6, libc-2.31.so, libpthread-2.31.so, ld-musl-*.so.1 */
+	PROBE_PYTHON = 2,  /* libpython3.11.so.1.0 */
+	PROBE_PROGRAM = 4, /* no library: it may have either one built in */
+};
+
+enum probe_where {
+	PROBE_ENTRY,
+	PROBE_RETURNS, /* each return instruction of the function */
+};
+
+/* A function to be probed. A site whose program is not loaded is left out. */
+struct probe_site {
+	const char *program; /* of the kernel object */
+	const char *symbol;
+	uint32_t files; /* enum probe_file: where it is looked for */
+	enum probe_where where;
+};
+
+#define PROBE_SITES 128 /* of a plan; what is at most attached to in one file is PROBE_POINTS */
+#define PROBE_PIDS  256 /* of a plan, children included */
+
+/* What to probe, and for whom: for all processes (n 0), or for these alone. */
+struct probe_plan {
+	const struct probe_site *sites;
+	size_t n_sites;
+	size_t n;
+	int32_t pid[PROBE_PIDS];
+	bool children; /* and for those that they fork from now on */
+};
+
+/* What the rare calls need, for all processes. */
+extern const struct probe_plan probe_calls;
+
+struct prober;
+
+/*
+ * Starts it. To be called when the kernel programs are loaded and before the rights are given up. The
+ * plans are copied; what they point to must live. NULL with errno. With n_plans 0 there is nothing to
+ * do, and nothing is started.
+ */
+struct prober *prober_new(const struct hooks *hooks, const struct probe_plan *plans,
+			  size_t n_plans);
+void prober_free(struct prober *prober);
+
+/* To be watched for EPOLLIN. -1: nothing comes any more. */
+int prober_fd(const struct prober *prober);
+/* Takes what it says. Never blocks. */
+void prober_dispatch(struct prober *prober, bool verbose);
+
+/* Adds a process to a plan that has some. 0 or -errno. */
+int prober_pid_add(struct prober *prober, uint32_t plan, int32_t pid);
+
+#define PROBER_FAILED 8 /* are kept by name */
+struct prober_state {
+	bool looked; /* at all processes there were at the start */
+	int refused; /* -errno: nothing can be probed here */
+	bool over;   /* it has ended: nothing is probed any more */
+	int follow_error; /* -errno: new mappings are not told by the kernel, and looked for now and then */
+	uint64_t files, sites; /* that are attached to */
+	uint64_t n_failed;     /* files that could not be probed */
+	struct {
+		char path[PATH_BYTES];
+		int error;
+	} failed[PROBER_FAILED];
+	/* After the first look: failures, restarts, lost records of mappings. */
+	uint64_t losses;
+};
+const struct prober_state *prober_state(const struct prober *prober);
+
+/* Why a file could not be probed, in words. */
+const char *prober_why(int error);
+
+#endif
