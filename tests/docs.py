@@ -108,10 +108,7 @@ def choice(schema, kind, field):
 
 
 # Pages that came before what they are about; to be taken out with it.
-AHEAD = {
-    "thread-killed", "thread-cancel", "async-exception", "inferred", "probe", "pending", "ended",
-    "revoked", "no-such-thread", "got-it", "no-wake", "calls", "probes", "deep",
-}  # fmt: skip
+AHEAD = {"inferred", "probe", "got-it", "no-wake", "deep"}
 
 
 def test_explain_has_a_page_for_every_word():

@@ -71,6 +71,16 @@ static const char *signal_hint(const struct alert *alert)
 	return "";
 }
 
+static const char *exception_hint(const struct call_info *called)
+{
+	if (called && called->native_tid)
+		return "the call takes Thread.ident, not the number that ps shows";
+	if (called && called->state == ASYNC_PENDING)
+		return "a thread that waits does not get it: a stop event and time limits are safer "
+		       "(deadhold explain async-exception)";
+	return "";
+}
+
 bool alert_hint(const struct alert *alert, char out[HINT_BYTES])
 {
 	out[0] = '\0';
@@ -86,6 +96,19 @@ bool alert_hint(const struct alert *alert, char out[HINT_BYTES])
 	case ALERT_THREAD_SIGNAL:
 	case ALERT_TID_KILL:
 		snprintf(out, HINT_BYTES, "%s", signal_hint(alert));
+		break;
+	case ALERT_THREAD_KILLED:
+		snprintf(out, HINT_BYTES,
+			 "its work in hand is lost: look for a task that was taken and not done "
+			 "(deadhold explain thread-killed)");
+		break;
+	case ALERT_THREAD_CANCEL:
+		snprintf(out, HINT_BYTES,
+			 "locks without a cleanup handler stay locked: a stop flag is safer "
+			 "(deadhold explain thread-cancel)");
+		break;
+	case ALERT_ASYNC_EXCEPTION:
+		snprintf(out, HINT_BYTES, "%s", exception_hint(alert->called));
 		break;
 	case ALERT_LOSS:
 		snprintf(out, HINT_BYTES, "deadhold explain PLACE says what may be missing");

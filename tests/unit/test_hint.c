@@ -87,6 +87,22 @@ static void signals(void **state)
 		    "CPython runs handlers in its main thread, *");
 }
 
+static void forced_ends(void **state)
+{
+	struct call_info called = { .state = ASYNC_PENDING };
+	struct alert alert = { .kind = ALERT_ASYNC_EXCEPTION, .called = &called };
+
+	(void)state;
+	assert_hint((struct alert){ .kind = ALERT_THREAD_KILLED }, "its work in hand is lost: *");
+	assert_hint((struct alert){ .kind = ALERT_THREAD_CANCEL },
+		    "locks without a cleanup handler stay locked: *");
+	assert_hint(alert, "a thread that waits does not get it: *");
+	called.state = ASYNC_NO_THREAD;
+	assert_hint(alert, "");
+	called.native_tid = 4712;
+	assert_hint(alert, "the call takes Thread.ident, *");
+}
+
 static void nothing_to_say(void **state)
 {
 	(void)state;
@@ -134,6 +150,7 @@ int main(void)
 		cmocka_unit_test(signals),
 		cmocka_unit_test(nothing_to_say),
 		cmocka_unit_test(hints_lead_somewhere),
+		cmocka_unit_test(forced_ends),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
