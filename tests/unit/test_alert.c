@@ -1233,7 +1233,7 @@ static void test_inferred(void **state)
 		alert,
 		"by inference, for the lock names nobody: that thread got it after a wait, and");
 	assert_detail(alert, "evidence: got-it, no-wake");
-	assert_own_members(json, "orphan_id process thread exit locks waiters evidence");
+	assert_own_members(json, "orphan_id process thread exit locks waiters evidence hint");
 	assert_int_equal(json_array_size(member(json, "evidence")), 2);
 	assert_json_string(json, "locks.0.proof", "inferred");
 	assert_json_string(json, "locks.0.type", "futex");
