@@ -99,7 +99,7 @@ bool alert_hint(const struct alert *alert, char out[HINT_BYTES])
 		break;
 	case ALERT_THREAD_KILLED:
 		snprintf(out, HINT_BYTES,
-			 "its work in hand is lost: look for a task that was taken and not done "
+			 "what it had in hand, such as a task from a queue, may be lost "
 			 "(deadhold explain thread-killed)");
 		break;
 	case ALERT_THREAD_CANCEL:

@@ -463,7 +463,6 @@ static void details_thread_killed(FILE *out, const struct alert *alert, const st
 		       alert->locks_found == 1 ? "was" : "were");
 	else
 		detail(out, "no lock was found that it held");
-	detail(out, "what it had in hand, such as a task from a queue, may be lost");
 	detail_process(out, &alert->process, run);
 }
 

@@ -558,7 +558,9 @@ static void test_text_of_calls(void **state)
 		"13:03:11.482 WARNING thread-cancel web[4700] http-2[4713] cancels worker-3[4712]\n"
 		"  sender http-2 (tid 4713) of web (pid 4700, user www)\n"
 		"  target worker-3 (tid 4712) of web (pid 4700, user www)\n"
-		"  web runs in unit web.service\n");
+		"  web runs in unit web.service\n"
+		"  hint: locks without a cleanup handler stay locked: a stop flag is safer\n"
+		"        (deadhold explain thread-cancel)\n");
 	assert_text(
 		sample_call(ALERT_ASYNC_EXCEPTION, &called_alive),
 		"13:03:11.482 WARNING async-exception web[4700] worker-3[4712] gets SystemExit\n"
@@ -566,22 +568,27 @@ static void test_text_of_calls(void **state)
 		"        Python code again\n"
 		"  sender http-2 (tid 4713) of web (pid 4700, user www)\n"
 		"  target worker-3 (tid 4712) of web (pid 4700, user www)\n"
-		"  web runs in unit web.service\n");
-	assert_text(sample_killed(EXIT_CANCEL, &cancelled),
-		    "13:03:11.482 WARNING thread-killed web[4700] worker-3[4712] ended by cancel\n"
-		    "  thread worker-3 (tid 4712): it was cancelled with pthread_cancel\n"
-		    "  by: http-2 (tid 4713) cancelled it 12 ms earlier\n"
-		    "  held 1 lock that was found: see lock-orphaned\n"
-		    "  what it had in hand, such as a task from a queue, may be lost\n"
-		    "  web runs in unit web.service\n");
+		"  web runs in unit web.service\n"
+		"  hint: a thread that waits does not get it: a stop event and time limits are\n"
+		"        safer (deadhold explain async-exception)\n");
+	assert_text(
+		sample_killed(EXIT_CANCEL, &cancelled),
+		"13:03:11.482 WARNING thread-killed web[4700] worker-3[4712] ended by cancel\n"
+		"  thread worker-3 (tid 4712): it was cancelled with pthread_cancel\n"
+		"  by: http-2 (tid 4713) cancelled it 12 ms earlier\n"
+		"  held 1 lock that was found: see lock-orphaned\n"
+		"  web runs in unit web.service\n"
+		"  hint: what it had in hand, such as a task from a queue, may be lost (deadhold\n"
+		"        explain thread-killed)\n");
 	assert_text(
 		sample_killed(EXIT_RETURN, &threw),
 		"13:03:11.482 WARNING thread-killed web[4700] worker-3[4712] ended after SystemExit\n"
 		"  thread worker-3 (tid 4712): its thread function returned\n"
 		"  ended 246 ms after SystemExit was thrown into it by http-2 (tid 4713)\n"
 		"  held 1 lock that was found: see lock-orphaned\n"
-		"  what it had in hand, such as a task from a queue, may be lost\n"
-		"  web runs in unit web.service\n");
+		"  web runs in unit web.service\n"
+		"  hint: what it had in hand, such as a task from a queue, may be lost (deadhold\n"
+		"        explain thread-killed)\n");
 }
 
 /* Whom a call named, and what became of it. "By" is said only where it is certain. */
@@ -655,14 +662,15 @@ static void test_json_of_calls(void **state)
 	json_t *json = json_of(sample_call(ALERT_THREAD_CANCEL, &called));
 
 	(void)state;
-	assert_own_members(json, "sender process thread ident named");
+	assert_own_members(json, "sender process thread ident named hint");
 	assert_json_string(json, "ident", "0x7f21d8a006c0");
 	assert_json_string(json, "named", "thread");
 	assert_json_number(json, "sender.thread.tid", 4713);
 	json_decref(json);
 
 	json = json_of(sample_call(ALERT_ASYNC_EXCEPTION, &called));
-	assert_own_members(json, "sender process thread ident named exception state blocked_in");
+	assert_own_members(json,
+			   "sender process thread ident named exception state blocked_in hint");
 	assert_json_string(json, "state", "pending");
 	assert_json_string(json, "exception", "SystemExit");
 	assert_json_string(json, "blocked_in.call", "recvfrom");
@@ -682,12 +690,12 @@ static void test_json_of_calls(void **state)
 				     .native_tid = 4712,
 				     .blocked_in = -1 };
 	json = json_of(sample_call(ALERT_ASYNC_EXCEPTION, &called));
-	assert_own_members(json, "sender process ident named native_tid state");
+	assert_own_members(json, "sender process ident named native_tid state hint");
 	assert_json_string(json, "named", "no-thread");
 	json_decref(json);
 
 	json = json_of(sample_killed(EXIT_CANCEL, &cancelled));
-	assert_own_members(json, "process thread exit cause locks_found");
+	assert_own_members(json, "process thread exit cause locks_found hint");
 	assert_json_string(json, "cause.kind", "thread-cancel");
 	assert_json_string(json, "cause.id", "9c1e47d20ab35f68:17");
 	assert_json_number(json, "cause.before_ms", 12);

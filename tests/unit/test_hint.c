@@ -93,7 +93,8 @@ static void forced_ends(void **state)
 	struct alert alert = { .kind = ALERT_ASYNC_EXCEPTION, .called = &called };
 
 	(void)state;
-	assert_hint((struct alert){ .kind = ALERT_THREAD_KILLED }, "its work in hand is lost: *");
+	assert_hint((struct alert){ .kind = ALERT_THREAD_KILLED },
+		    "what it had in hand, such as a task from a queue, may be lost *");
 	assert_hint((struct alert){ .kind = ALERT_THREAD_CANCEL },
 		    "locks without a cleanup handler stay locked: *");
 	assert_hint(alert, "a thread that waits does not get it: *");
