@@ -51,7 +51,6 @@ static const char *const lock_type_names[LOCK_TYPES] = {
 	[LOCK_ROBUST_MUTEX] = "robust-mutex",
 	[LOCK_RWLOCK] = "rwlock",
 	[LOCK_STDIO] = "stdio",
-	[LOCK_PYTHON_LOCK] = "python-lock",
 	[LOCK_FUTEX] = "futex",
 	[LOCK_PYTHON_LOCK] = "python-lock",
 	[LOCK_PYTHON_RLOCK] = "python-rlock",
