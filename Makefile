@@ -17,7 +17,7 @@ WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototy
 ALL_CFLAGS = $(CFLAGS) -std=gnu11 -D_GNU_SOURCE -DDEADHOLD_VERSION='"$(VERSION)"' $(WARNINGS) \
 	     -Ibpf -Iuser -I$(BUILD) -MMD -MP
 HARDENING := -fstack-protector-strong -D_FORTIFY_SOURCE=2 -fPIE
-LIBS      := -lbpf -lelf -lz -lcap
+LIBS      := -lbpf -lelf -lz -lcap -lcapstone
 
 BPF_CFLAGS := -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -target bpf \
 	      -D__TARGET_ARCH_$(ARCH) -Ivmlinux -Ibpf -MMD -MP
@@ -48,7 +48,7 @@ all: $(BUILD)/deadhold
 Q = $(if $(filter 1,$(V)),,@echo "  $(1) $@";)
 
 # Looked for once: what is missing is said in one line, before a compiler says it in fifty.
-HEADERS := stdio.h bpf/libbpf.h libelf.h zlib.h sys/capability.h uthash.h
+HEADERS := stdio.h bpf/libbpf.h libelf.h zlib.h sys/capability.h uthash.h capstone/capstone.h
 
 $(BUILD)/toolchain: | $(BUILD)
 	@for tool in $(CLANG) $(BPFTOOL) $(CC); do command -v $$tool >/dev/null || \
@@ -131,7 +131,7 @@ test-vm:
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
 		  user/censuses.c user/inspect.c user/sweep.c user/signals.c user/pythons.c user/calls.c \
-		  user/killed.c user/probe_attach.c user/prober.c user/prober_keeper.c \
+		  user/deep.c user/killed.c user/probe_attach.c user/prober.c user/prober_keeper.c \
 		  user/prober_worker.c,$(wildcard user/*.c))
 UNIT_OBJECTS := $(patsubst user/%.c,$(BUILD)/unit/%.o,$(UNIT_MODULES))
 
@@ -141,7 +141,7 @@ $(BUILD)/unit/%.o: user/%.c Makefile | $(BUILD)/unit
 	$(call Q,CC    )$(CC) $(ALL_CFLAGS) -O1 $(SANITIZE) -c $< -o $@
 
 $(BUILD)/unit/test_%: tests/unit/test_%.c $(UNIT_OBJECTS)
-	$(call Q,CC    )$(CC) $(ALL_CFLAGS) -O1 $(SANITIZE) $< $(UNIT_OBJECTS) -o $@ -pthread -lcmocka -lelf -lz -ljansson -lcap
+	$(call Q,CC    )$(CC) $(ALL_CFLAGS) -O1 $(SANITIZE) $< $(UNIT_OBJECTS) -o $@ -pthread -lcmocka -lelf -lz -ljansson -lcap -lcapstone
 
 # CPythons of other suites, for the live tests. Where they are not to be had, these say so.
 pythons:

@@ -111,7 +111,7 @@ struct ev_exit {
 	__u32 libc_end;	 /* enum libc_end */
 	__s32 syscall;	 /* in which it ended; −1: in none */
 	__u32 n_held;	 /* EV_HELD records that were tried, delivered or not */
-	__u32 pad;
+	__u32 n_deep;	 /* 0: none of deep_holds is this thread's */
 	__u64 clear_child_tid;
 	__u64 thread_pointer; /* libc's thread descriptor */
 };
@@ -266,7 +266,57 @@ enum loss {
 	LOSS_SIGNALS,	   /* signal records that found no room in the ring buffer */
 	LOSS_MAPPINGS,	   /* shared objects whose mapping was not found in the bounded search */
 	LOSS_CALLS,	   /* records of probed calls that found no room in the ring buffer */
+	LOSS_DEEP,	   /* acquires and releases of deep mode that found no room */
 	LOSSES,
+};
+
+/*
+ * Deep mode: on what function a probe is, which is its cookie. Those on unlock functions have that of a
+ * mutex, of locking for writing, or of a semaphore.
+ */
+enum deep_site {
+	DEEP_GLIBC_MUTEX = 1,
+	DEEP_GLIBC_WRITE,
+	DEEP_GLIBC_READ,
+	DEEP_MUSL_MUTEX,
+	DEEP_MUSL_WRITE,
+	DEEP_MUSL_READ,
+	DEEP_SEMAPHORE, /* a lock of CPython's is one */
+};
+
+/* How it is known who has a lock. */
+enum deep_how {
+	DEEP_OWNER = 1, /* its memory says: the row is of whoever last asked for it, had or not */
+	DEEP_EXCLUSIVE, /* the row: it was taken. One at a time has it, and anybody may release it */
+	DEEP_READER,	/* the same, one of several who may have it */
+};
+
+/* deep_holds: deep_key → deep_row */
+struct deep_key {
+	__u64 lock;
+	__u32 tgid;
+	__u32 tid; /* 0: DEEP_EXCLUSIVE, the row says who */
+};
+
+struct deep_row {
+	__u64 call_ns;	  /* when the function that took the lock was called */
+	__u64 caller;	  /* the address to which it returned; 0: unknown */
+	__u64 counted_ns; /* DEEP_READER: when it was last counted */
+	__u32 tid;	  /* 0: nobody */
+	__u16 site;	  /* enum deep_site */
+	__u16 how;	  /* enum deep_how */
+	__u32 count;	  /* DEEP_READER: times */
+	__u32 pad;
+};
+
+/*
+ * deep_doubts: deep_key, tid 0 → when the lock was last released by somebody who, by the rows, did not
+ * have it. Who called for it before then may have it or not.
+ */
+
+/* deep_pythons: TGID → where the code of its Python is. Only what that calls makes locks of semaphores. */
+struct deep_span {
+	__u64 start, end;
 };
 
 #define ROW_EXITING 1 /* past its exit hook, or a zombie */
@@ -307,6 +357,8 @@ EV_SIZE(ev_send_failed, 120);
 EV_SIZE(ev_exec, 40);
 EV_SIZE(ev_process_exit, 40);
 EV_SIZE(ev_call, 192);
+EV_SIZE(deep_key, 16);
+EV_SIZE(deep_row, 40);
 EV_SIZE(task_row, 184);
 #undef EV_SIZE
 #endif

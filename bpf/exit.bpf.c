@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "deep.bpf.h"
 #include "libc.h"
 #include "maps.bpf.h"
 #include "shared.bpf.h"
@@ -337,6 +338,17 @@ static __always_inline bool exit_code_early(struct task_struct *task, const stru
 	return true;
 }
 
+/* Only a hint: may deep mode have noted something of this thread? */
+static __always_inline __u32 deep_rows(struct task_struct *task)
+{
+	struct deep_thread *thread;
+
+	if (!deep_on)
+		return 0;
+	thread = bpf_task_storage_get(&deep_threads, task, 0, 0);
+	return thread ? thread->rows : 0;
+}
+
 static __always_inline void exit_say(struct thread_end *end, struct task_struct *task,
 				     const struct dead_row *dead, __u32 libc_end)
 {
@@ -355,11 +367,11 @@ static __always_inline void exit_say(struct thread_end *end, struct task_struct 
 	ev->libc_end = libc_end;
 	ev->syscall = call.nr;
 	ev->n_held = end->n_held;
-	ev->pad = 0;
+	ev->n_deep = deep_rows(task);
 	ev->clear_child_tid = dead->clear_child_tid;
 	ev->thread_pointer = compat_thread_pointer(task);
 	/* After an end that is no ordinary one the census begins at once. */
-	if (end->any_held || libc_end == END_CANCEL || libc_end == END_RAW ||
+	if (end->any_held || ev->n_deep || libc_end == END_CANCEL || libc_end == END_RAW ||
 	    task->exit_code & 0x7f)
 		event_submit(ev);
 	else

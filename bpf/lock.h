@@ -13,6 +13,10 @@
  *                 writers_futex@12 cur_writer@24 shared@28. Futex words: @8 and @12.
  *   musl mutex    src/internal/pthread_impl.h, 1.1 to 1.2.6: type@0 lock@4 waiters@8 count@20 prev@24
  *                 next@32. Futex word: lock@4.
+ *   musl rwlock   src/internal/pthread_impl.h: lock@0, 0x7fffffff: by a writer, else so many readers; bit 31:
+ *                 somebody waits. Futex word: lock.
+ *   semaphore     what CPython's own lock is (Python/thread_pthread.h). Futex word and value: @0. 0 when the
+ *                 lock is held, in musl to 1.2.3 also −1 and from then on bit 31: somebody waits.
  *   glibc stdio   sysdeps/nptl/stdio-lock.h, the lock of a FILE: lock@0 cnt@4 owner@8, where owner is the
  *                 address of the holder's thread descriptor. Futex word: lock.
  *   CPython       an object's reference count@0 and type@8, then of _thread.lock and _thread.RLock (the
@@ -51,14 +55,18 @@
 #define GLIBC_KIND_ELISION (256u | 512u) /* any: settype(PTHREAD_MUTEX_NORMAL) alone sets 512 */
 
 /* pthread_rwlock_t.__readers, nptl/pthread_rwlock_common.c */
-#define GLIBC_RWLOCK_WRPHASE  1u
-#define GLIBC_RWLOCK_WRLOCKED 2u
+#define GLIBC_RWLOCK_WRPHASE	   1u
+#define GLIBC_RWLOCK_WRLOCKED	   2u
+#define GLIBC_RWLOCK_READERS_SHIFT 3
 
 /* pthread_mutex_t._m_type, musl */
 #define MUSL_TYPE_KIND	  3u
 #define MUSL_TYPE_ROBUST  4u
 #define MUSL_TYPE_PI	  8u
 #define MUSL_TYPE_PSHARED 128u
+
+#define MUSL_NORMAL_HELD   16u /* EBUSY */
+#define MUSL_RWLOCK_WRITER 0x7fffffffu
 
 /*
  * A mutex whose __nusers is above this is taken for something else: a stdio lock has the upper half
@@ -83,6 +91,12 @@ enum lock_layout {
 	/* By the address of the object, where a thread was found to wait for it; of the agent's alone. */
 	LAYOUT_PYTHON_LOCK,
 	LAYOUT_PYTHON_RLOCK,
+	/* These name nobody: lock_is_nameless(). */
+	LAYOUT_GLIBC_RWLOCK_READ, /* futex word: __wrphase_futex, on which the first writer waits */
+	LAYOUT_MUSL_NORMAL,
+	LAYOUT_MUSL_RWLOCK, /* held for writing */
+	LAYOUT_MUSL_RWLOCK_READ,
+	LAYOUT_SEMAPHORE,
 	LAYOUTS,
 };
 
@@ -117,14 +131,22 @@ static inline __u32 lock_word_offset(__u32 layout)
 {
 	switch (layout) {
 	case LAYOUT_MUSL_MUTEX:
+	case LAYOUT_MUSL_NORMAL:
 		return 4;
 	case LAYOUT_GLIBC_RWLOCK_8:
+	case LAYOUT_GLIBC_RWLOCK_READ:
 		return 8;
 	case LAYOUT_GLIBC_RWLOCK_12:
 		return 12;
 	default:
 		return 0;
 	}
+}
+
+/* Its memory says that it is held, not by whom: that takes another witness. */
+static inline bool lock_is_nameless(__u32 layout)
+{
+	return layout >= LAYOUT_GLIBC_RWLOCK_READ && layout <= LAYOUT_SEMAPHORE;
 }
 
 static inline bool lock_tid_plausible(__u32 tid)
@@ -338,6 +360,49 @@ static inline bool lock_read_musl_mutex(const struct lock_words *w, struct lock_
 	return true;
 }
 
+/* Through LAYOUT_GLIBC_RWLOCK_READ. In the write phase those who came to read wait. */
+static inline bool lock_read_glibc_readers(const struct lock_words *w, struct lock_state *s)
+{
+	__u32 readers = w->before[1];
+
+	if (!w->have_before || w->at[5] > 1)
+		return false;
+	s->held = readers >> GLIBC_RWLOCK_READERS_SHIFT && !(readers & GLIBC_RWLOCK_WRPHASE);
+	return true;
+}
+
+static inline bool lock_read_musl_normal(const struct lock_words *w, struct lock_state *s)
+{
+	__u32 type = w->before[2], word = w->at[0] & ~FUTEX_WORD_WAITERS;
+
+	if (!w->have_before || type & ~MUSL_TYPE_PSHARED || (word && word != MUSL_NORMAL_HELD))
+		return false;
+	s->kind = type;
+	s->held = !!word;
+	return true;
+}
+
+static inline bool lock_read_nameless(const struct lock_words *w, struct lock_state *s)
+{
+	__u32 word = w->at[0] & ~FUTEX_WORD_WAITERS;
+
+	switch (s->layout) {
+	case LAYOUT_GLIBC_RWLOCK_READ:
+		return lock_read_glibc_readers(w, s);
+	case LAYOUT_MUSL_NORMAL:
+		return lock_read_musl_normal(w, s);
+	case LAYOUT_MUSL_RWLOCK:
+		s->held = word == MUSL_RWLOCK_WRITER;
+		return true;
+	case LAYOUT_MUSL_RWLOCK_READ:
+		s->held = word && word != MUSL_RWLOCK_WRITER;
+		return true;
+	default: /* a Python lock: a semaphore that is 0, or −1 */
+		s->held = !word || w->at[0] == ~0u;
+		return !(w->at[0] & ~FUTEX_WORD_WAITERS & ~1u) || w->at[0] == ~0u;
+	}
+}
+
 /*
  * Reads a lock by a known layout. `address` is that of the futex word. Returns whether the memory has
  * that layout at all; *s then says who holds the lock (s->held 0: nobody, or the holder is just
@@ -363,6 +428,8 @@ static inline bool lock_owner(__u32 layout, __u64 address, const struct lock_wor
 	}
 	if (w->have_at != LOCK_WORDS_FROM)
 		return false;
+	if (lock_is_nameless(layout))
+		return lock_read_nameless(w, s);
 	switch (layout) {
 	case LAYOUT_GLIBC_MUTEX:
 		return lock_read_glibc_mutex(w, s);

@@ -37,6 +37,7 @@ struct agent {
 	struct pythons *pythons;
 	struct calls *calls;
 	struct killed *killed;
+	struct deep *deep;
 	struct prober *prober;
 	struct unsaid unsaid;
 	uint64_t reader_failures; /* no reader could be started */

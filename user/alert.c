@@ -42,6 +42,7 @@ static const char *const lock_proof_names[PROOF_KINDS] = {
 	[PROOF_WAITER] = "waiter",	   [PROOF_ROBUST_LIST] = "robust-list",
 	[PROOF_OWNER_WORD] = "owner-word", [PROOF_OWNER_DIED] = "owner-died",
 	[PROOF_SHAPE] = "shape",	   [PROOF_INFERRED] = "inferred",
+	[PROOF_PROBE] = "probe",
 };
 
 static const char *const lock_type_names[LOCK_TYPES] = {

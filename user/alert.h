@@ -22,6 +22,7 @@
 #define PATH_BYTES	   512
 #define DETAIL_BYTES	   256
 #define TYPE_NAME_BYTES	   64
+#define BUILD_ID_BYTES	   64 /* hexadecimal digits: the longest that linkers make is 40 */
 
 enum alert_kind {
 	ALERT_READY,
@@ -95,6 +96,7 @@ enum lock_proof {
 	PROOF_OWNER_DIED,
 	PROOF_SHAPE,
 	PROOF_INFERRED,
+	PROOF_PROBE,
 	PROOF_KINDS,
 };
 
@@ -136,6 +138,22 @@ enum lock_kind {
 };
 enum lock_libc { LIBC_UNKNOWN, LIBC_GLIBC, LIBC_MUSL, LIBCS };
 
+/* A place in code. address 0: unknown. */
+struct frame_info {
+	uint64_t address;
+	char symbol[DETAIL_BYTES]; /* name, or name+0xN; empty: unknown */
+	char module[PATH_BYTES];   /* the file that is mapped there; empty: unknown */
+	bool has_offset;
+	uint64_t offset; /* in the module's own addresses, as addr2line takes it */
+	char build_id[BUILD_ID_BYTES + 1]; /* empty: unknown */
+};
+
+/* Where and when a lock was taken. */
+struct acquired_info {
+	uint64_t time_ns; /* CLOCK_MONOTONIC, of the call; 0: not seen */
+	struct frame_info frame;
+};
+
 struct lock_info {
 	uint64_t address; /* of the lock object, not of its futex word, in `process` of the alert */
 	enum lock_type type;
@@ -145,6 +163,7 @@ struct lock_info {
 	uint32_t evidence; /* enum evidence, with PROOF_SHAPE and PROOF_INFERRED; 0: none */
 	bool shared;	   /* lies in a shared mapping */
 	bool robust;
+	bool read;	    /* a rwlock that is held for reading */
 	uint32_t recursion; /* times held; 0: unknown or the type does not count */
 	int32_t owner_tid;  /* as the memory has it (the owner's own namespace); 0: unknown */
 	/* Identity of a shared lock; used only where shared is set. */
@@ -156,6 +175,7 @@ struct lock_info {
 	uint64_t map_start;
 	uint64_t map_offset;	   /* bytes into the file where the mapping starts */
 	char symbol[DETAIL_BYTES]; /* name, or name+0xN; empty: unknown */
+	struct acquired_info acquired;
 };
 
 /* So many waiters of a lock are listed in text; the others are counted. */
@@ -311,6 +331,14 @@ struct pair {
 	const char *word; /* NULL: the count is meant */
 };
 
+/* What deep mode does in a process. */
+struct deep_info {
+	int32_t pid;
+	uint64_t probes;
+	const char *missing[8]; /* what it can't see, in words */
+	size_t n_missing;
+};
+
 /*
  * One alert. Which members count is told by the kind, in docs/alerts.md. Arrays are borrowed: they
  * live at least as long as the call that prints the alert.
@@ -356,6 +384,8 @@ struct alert {
 	size_t n_hooks;
 	uint64_t blocked_threads;	    /* looked at before ready */
 	const struct uprobes_info *uprobes; /* NULL: nothing is said of them */
+	const struct deep_info *deep;	    /* the processes that deep mode probes */
+	size_t n_deep;
 
 	/* noise */
 	uint64_t count;

@@ -8,6 +8,8 @@
 
 #include "calls.h"
 #include "cases.h"
+#include "cleanup.h"
+#include "deep.h"
 #include "detect.h"
 #include "pythons.h"
 #include "proc.h"
@@ -42,6 +44,7 @@ struct found {
 	bool dropped;
 	bool waited_for; /* of a find of the census */
 	bool suspected;
+	struct deep_hold deep; /* row.tid 0: deep mode did not see it */
 	struct place place;
 	struct lock_info info;
 };
@@ -68,7 +71,7 @@ struct orphan_case {
 	uint32_t owner_ns_tid;
 	uint64_t owner_thread; /* its descriptor, where its end was seen */
 	uint64_t time_ns;
-	size_t n_found, looked;
+	size_t n_found, looked, placed;
 	struct found *found;
 	size_t n_stuck, timed; /* up to there the timeouts were read */
 	struct stuck_row *stuck;
@@ -220,6 +223,29 @@ static void case_add(struct orphan_case *c, const struct ev_held *held)
 	c->n_found++;
 }
 
+/* What deep mode saw it take. Where the kernel came upon it, too, only where that was is new. */
+static void case_add_deep(struct orphan_case *c, const struct deep_hold *hold)
+{
+	static const struct lock_words unread = { 0 };
+	uint32_t layout = deep_layout(hold, &unread);
+	size_t i;
+
+	for (i = 0; i < c->n_found; i++) {
+		if (c->found[i].state.address == hold->key.lock) {
+			c->found[i].deep = *hold;
+			return;
+		}
+	}
+	c->found[c->n_found++] = (struct found){
+		.word = hold->key.lock + lock_word_offset(layout),
+		.state = { .address = hold->key.lock, .layout = layout },
+		.proof = deep_names_owner(hold) ? PROOF_OWNER_WORD : PROOF_PROBE,
+		.unread = true,
+		.deep = *hold,
+		.place = { .proc = c->proc, .address = hold->key.lock },
+	};
+}
+
 /* ---- the memory of the locks ---- */
 
 static void found_map(struct found *found, const struct look_mapping *mapping)
@@ -243,7 +269,25 @@ static bool owner_is_dead(const struct orphan_case *c)
 static void found_vanish(struct orphan_case *c, struct found *found)
 {
 	found->dropped = true;
-	c->cases->agent->unsaid.vanished++;
+	/* Deep mode also notes whom a thread asked in vain. */
+	c->cases->agent->unsaid.vanished += !found->deep.row.tid;
+}
+
+/* Of what deep mode saw, the memory says which kind of mutex it is. */
+static uint32_t found_layout(const struct found *found, const struct lock_words *words)
+{
+	return found->unread && found->deep.row.tid ? deep_layout(&found->deep, words)
+						    : found->state.layout;
+}
+
+/* The memory was read just now. Is it the dead owner's, and nobody's who came later? */
+static bool found_is_owners(const struct orphan_case *c, const struct found *found,
+			    const struct lock_state *now)
+{
+	if (found->proof == PROOF_PROBE)
+		return deep_certain(c->cases->agent->deep, &found->deep);
+	return !c->owner_ns_tid ||
+	       (owner_is_dead(c) && (!now->thread || now->thread == c->owner_thread));
 }
 
 /* What the memory says now. What the kernel saw at the exit stays true of that moment. */
@@ -253,11 +297,10 @@ static void found_read(struct orphan_case *c, struct found *found, const struct 
 
 	if (!words->have_at)
 		return;
-	if (!lock_owner(found->state.layout, found->word, words, &now) ||
+	if (!lock_owner(found_layout(found, words), found->word, words, &now) ||
 	    !detect_left_by(&now, c->owner_ns_tid) ||
 	    (found->proof == PROOF_SHAPE && !lock_shape(words, &now)) ||
-	    (found->unread && c->owner_ns_tid &&
-	     (!owner_is_dead(c) || (now.thread && now.thread != c->owner_thread)))) {
+	    (found->unread && !found_is_owners(c, found, &now))) {
 		if (!found->certain)
 			found_vanish(c, found);
 		return;
@@ -306,7 +349,7 @@ static void case_looked(void *context, const struct look *look, const struct loo
 		detect_lock(&found->info, &found->state, found->proof, libc);
 		if (found->proof == PROOF_INFERRED)
 			found->info.evidence = EVIDENCE_GOT | EVIDENCE_NO_WAKE;
-		else if (!found->info.owner_tid)
+		else if (!found->info.owner_tid && !lock_is_nameless(found->state.layout))
 			found->info.owner_tid = c->owner_ns_tid;
 		if (!answer->error && i < answer->n)
 			found_map(found, &answer->at[i].mapping);
@@ -315,6 +358,66 @@ static void case_looked(void *context, const struct look *look, const struct loo
 	}
 	c->looked += look->n;
 	case_look(c);
+}
+
+/* ---- where they were taken ---- */
+
+static bool found_placed(const struct found *found)
+{
+	return !found->dropped && !found->unread && found->deep.row.tid;
+}
+
+/* The place in code that an address of a process is. */
+static void frame_fill(struct frame_info *frame, uint64_t address,
+		       const struct look_mapping *mapping)
+{
+	*frame = (struct frame_info){ .address = address };
+	if (!mapping)
+		return;
+	memcpy(frame->symbol, mapping->symbol, sizeof(frame->symbol));
+	memcpy(frame->module, mapping->path, sizeof(frame->module));
+	memcpy(frame->build_id, mapping->build_id, sizeof(frame->build_id));
+	frame->has_offset = mapping->has_vaddr;
+	frame->offset = mapping->vaddr;
+}
+
+static void case_placed(void *context, const struct look *look, const struct look_answer *answer)
+{
+	struct orphan_case *c = context;
+	uint32_t i = 0;
+
+	if (answer->error == -ECANCELED)
+		return;
+	/* The same order in which case_place() asked. */
+	for (; i < look->n; c->placed++) {
+		struct found *found = &c->found[c->placed];
+
+		if (!found_placed(found))
+			continue;
+		found->info.acquired.time_ns = found->deep.row.call_ns;
+		frame_fill(&found->info.acquired.frame, look->address[i],
+			   answer->error ? NULL : &answer->at[i].mapping);
+		i++;
+	}
+	case_look(c);
+}
+
+/* Asks for the next ones. False: there are none left, or no memory for it. */
+static bool case_place(struct orphan_case *c)
+{
+	struct look look = {
+		.tgid = c->proc.tgid,
+		.start_ticks = c->proc.start_ns / c->cases->agent->tick_ns,
+		.want = LOOK_MAPPINGS,
+		.code = ~0u,
+	};
+	size_t i;
+
+	for (i = c->placed; i < c->n_found && look.n < LOOK_ADDRESSES; i++) {
+		if (found_placed(&c->found[i]))
+			look.address[look.n++] = c->found[i].deep.row.caller;
+	}
+	return look.n && !reader_look(c->cases->agent->reader, &look, case_placed, c);
 }
 
 /* ---- who is stuck on them ---- */
@@ -596,6 +699,7 @@ static void orphan_open(struct orphan_case *c, const struct found *found, const 
 		.via = c->proc,
 		.via_word = found->word,
 		.suspected = found->suspected,
+		.deep = found->deep,
 	};
 
 	snprintf(orphan.id, sizeof(orphan.id), "%s", id);
@@ -815,7 +919,8 @@ static void case_look(struct orphan_case *c)
 		return;
 	}
 	case_drop_unread(c);
-	case_stuck(c);
+	if (!case_place(c))
+		case_stuck(c);
 }
 
 /* ---- how cases begin ---- */
@@ -979,9 +1084,10 @@ void cases_exit(struct cases *cases, const struct ev_exit *ev)
 {
 	bool dying = ev->flags & (EXIT_IN_GROUP | EXIT_IN_EXEC);
 	struct orphan_case *c = NULL;
+	_cleanup_free_ struct deep_hold *holds = NULL;
 	struct held *held, *next;
 	struct exit_info exit;
-	size_t n = 0;
+	size_t n = 0, n_deep, i;
 
 	detect_exit(&exit, ev);
 	if (!dying)
@@ -991,8 +1097,9 @@ void cases_exit(struct cases *cases, const struct ev_exit *ev)
 	{
 		n += held_by(held, &ev->task);
 	}
-	if (n && !dying)
-		c = case_new(cases, &ev->task.proc, n);
+	n_deep = dying ? 0 : deep_holds(cases->agent->deep, ev, &holds);
+	if (n + n_deep && !dying)
+		c = case_new(cases, &ev->task.proc, n + n_deep);
 	DL_FOREACH_SAFE(cases->held, held, next)
 	{
 		if (!held_by(held, &ev->task))
@@ -1003,6 +1110,8 @@ void cases_exit(struct cases *cases, const struct ev_exit *ev)
 			case_add(c, &held->ev);
 		held_free(cases, held);
 	}
+	for (i = 0; c && i < n_deep; i++)
+		case_add_deep(c, &holds[i]);
 	if (c) {
 		c->time_ns = ev->head.time_ns;
 		c->exit = exit;
@@ -1375,6 +1484,9 @@ static void orphan_reread(struct cases *cases, struct orphan *orphan, uint64_t w
 	else if (!error && detect_orphan(orphan->layout, word, orphan->key.owner_ns_tid,
 					 orphan->thread, words, &how) == ORPHAN_CLEARED)
 		cleared_say(cases, orphan, how, host_now());
+	else if (!error && lock_is_nameless(orphan->layout) &&
+		 !deep_still(cases->agent->deep, &orphan->deep))
+		cleared_say(cases, orphan, CLEARED_FOREIGN_UNLOCK, host_now());
 	/* Any other error is counted by the reader; asked again at the next tick. */
 }
 
@@ -1488,12 +1600,72 @@ static void claims_look(struct cases *cases, uint64_t now)
 	}
 }
 
+/* ---- locks that name nobody ---- */
+
+/* No word tells the kernel that their owner is dead: those who come to wait are looked for. */
+static void nameless_row(void *context, const struct task_row *row)
+{
+	struct cases *cases = context;
+	struct waiter_key waiter = { row->task.tid, row->task.start_ns };
+	struct orphan *orphan, *next;
+
+	HASH_ITER (hh, cases->agent->model.orphans, orphan, next) {
+		if (lock_is_nameless(orphan->layout) && proc_equal(&orphan->via, &row->task.proc) &&
+		    detect_waits_for(row, orphan->via_word, orphan->layout) &&
+		    !model_waiter_said(orphan, &waiter))
+			orphan->awaited = true;
+	}
+}
+
+/* Another case of the same orphan, for those who have come. */
+static void orphan_again(struct cases *cases, const struct orphan *orphan)
+{
+	struct orphan_case *c = case_new(cases, &orphan->via, 1);
+
+	if (!c)
+		return;
+	c->process = orphan->process;
+	c->owner = orphan->owner;
+	c->exit = orphan->exit;
+	c->owner_ns_tid = orphan->key.owner_ns_tid;
+	c->time_ns = host_now();
+	c->shown = orphan->shown;
+	c->n_found = 1;
+	c->found[0] = (struct found){
+		.word = orphan->via_word,
+		.state = { .address = orphan->lock.address, .layout = orphan->layout },
+		.proof = orphan->lock.proof,
+		.unread = true,
+		.deep = orphan->deep,
+		.place = orphan->key.place,
+	};
+	case_look(c);
+}
+
+static void nameless_look(struct cases *cases)
+{
+	struct orphan *orphan, *next;
+	bool any = false;
+
+	HASH_ITER (hh, cases->agent->model.orphans, orphan, next)
+		any |= lock_is_nameless(orphan->layout);
+	if (!any)
+		return;
+	hooks_snapshot(cases->agent->hooks, 0, nameless_row, cases);
+	HASH_ITER (hh, cases->agent->model.orphans, orphan, next) {
+		if (orphan->awaited)
+			orphan_again(cases, orphan);
+		orphan->awaited = false;
+	}
+}
+
 void cases_tick(struct cases *cases)
 {
 	const struct orphan *orphan = cases->agent->model.orphans;
 
 	held_forget(cases, host_now());
 	claims_look(cases, host_now());
+	nameless_look(cases);
 	while (orphan)
 		orphan = orphans_look(cases, orphan);
 }

@@ -55,7 +55,7 @@ static bool rungs_try(const struct options *options, struct jsonw *json)
 			rung_print(&state, taken);
 	}
 	for (i = 0; i < HOOK_FAMILIES; i++)
-		all = all && (works[i] || i == HOOK_FAILED || i == HOOK_CALL);
+		all = all && (works[i] || i == HOOK_FAILED || i == HOOK_CALL || i == HOOK_DEEP);
 	return all;
 }
 

@@ -122,7 +122,7 @@ const char *lock_in_words(const struct lock_info *lock, char out[LOCK_WORDS_BYTE
 		snprintf(times, sizeof(times), ", held %u times", lock->recursion);
 	snprintf(out, LOCK_WORDS_BYTES, "%s%s%s%s%s%s", lock->shared ? "shared " : "",
 		 lock_is_robust(lock) ? "robust " : "", kind ? kind : "", kind ? " " : "",
-		 lock_type_words(lock->type), times);
+		 lock->read ? "rwlock, held for reading" : lock_type_words(lock->type), times);
 	return out;
 }
 

@@ -121,7 +121,14 @@ static enum lock_type lock_type_of(const struct lock_state *state)
 		return LOCK_PI_MUTEX;
 	case LAYOUT_GLIBC_RWLOCK_8:
 	case LAYOUT_GLIBC_RWLOCK_12:
+	case LAYOUT_GLIBC_RWLOCK_READ:
+	case LAYOUT_MUSL_RWLOCK:
+	case LAYOUT_MUSL_RWLOCK_READ:
 		return LOCK_RWLOCK;
+	case LAYOUT_SEMAPHORE:
+		return LOCK_PYTHON_LOCK;
+	case LAYOUT_MUSL_NORMAL:
+		return LOCK_MUTEX;
 	case LAYOUT_MUSL_MUTEX:
 		if (state->kind & MUSL_TYPE_ROBUST)
 			return LOCK_ROBUST_MUTEX;
@@ -150,6 +157,7 @@ static enum lock_kind lock_kind_of(const struct lock_state *state)
 	case LAYOUT_GLIBC_ROBUST:
 	case LAYOUT_GLIBC_PI:
 	case LAYOUT_MUSL_MUTEX:
+	case LAYOUT_MUSL_NORMAL:
 		return kinds[state->kind & 3];
 	default:
 		return LOCK_KIND_NONE;
@@ -159,20 +167,27 @@ static enum lock_kind lock_kind_of(const struct lock_state *state)
 void detect_lock(struct lock_info *out, const struct lock_state *state, enum lock_proof proof,
 		 enum lock_libc libc)
 {
-	bool layout_is_musl = state->layout == LAYOUT_MUSL_MUTEX;
-	bool layout_is_rust = state->layout == LAYOUT_TRISTATE;
-	bool layout_is_glibc = state->layout < LAYOUT_TRISTATE && !layout_is_musl;
+	bool layout_is_musl = state->layout == LAYOUT_MUSL_MUTEX ||
+			      state->layout == LAYOUT_MUSL_NORMAL ||
+			      state->layout == LAYOUT_MUSL_RWLOCK ||
+			      state->layout == LAYOUT_MUSL_RWLOCK_READ;
+	bool layout_is_glibc = (state->layout < LAYOUT_TRISTATE && !layout_is_musl) ||
+			       state->layout == LAYOUT_GLIBC_RWLOCK_READ;
+	bool layout_is_foreign = state->layout == LAYOUT_TRISTATE ||
+				 state->layout == LAYOUT_SEMAPHORE;
 
 	*out = (struct lock_info){
 		.address = state->address,
 		.type = lock_type_of(state),
 		.kind = lock_kind_of(state),
-		.libc = layout_is_musl	  ? LIBC_MUSL
-			: layout_is_glibc ? LIBC_GLIBC
-			: layout_is_rust  ? LIBC_UNKNOWN
-					  : libc,
+		.libc = layout_is_musl	    ? LIBC_MUSL
+			: layout_is_glibc   ? LIBC_GLIBC
+			: layout_is_foreign ? LIBC_UNKNOWN
+					    : libc,
 		.proof = proof,
 		.robust = state->robust,
+		.read = state->layout == LAYOUT_GLIBC_RWLOCK_READ ||
+			state->layout == LAYOUT_MUSL_RWLOCK_READ,
 		.recursion = state->recursion,
 		.owner_tid = state->owner,
 	};
@@ -215,6 +230,8 @@ bool detect_left_by(const struct lock_state *state, uint32_t owner)
 {
 	if (!state->held)
 		return false;
+	if (lock_is_nameless(state->layout))
+		return true;
 	if (!state->owner)
 		return state->owner_died || state->layout == LAYOUT_TRISTATE;
 	return state->owner == owner;
@@ -250,10 +267,17 @@ bool detect_parked(const struct task_row *row)
 bool detect_waits_for(const struct task_row *row, uint64_t word, uint32_t layout)
 {
 	uint64_t lock = word - lock_word_offset(layout);
+	uint32_t cmd = row->op & FUTEX_OP_MASK;
 
-	if (!(row->flags & ROW_BLOCKED) || !lock_call(row->op, row->val))
+	if (!(row->flags & ROW_BLOCKED))
 		return false;
-	if (layout == LAYOUT_GLIBC_RWLOCK_8 || layout == LAYOUT_GLIBC_RWLOCK_12)
+	/* A semaphore is waited for with any value. */
+	if (layout == LAYOUT_SEMAPHORE)
+		return row->word == word && (cmd == FUTEX_OP_WAIT || cmd == FUTEX_OP_WAIT_BITSET);
+	if (!lock_call(row->op, row->val))
+		return false;
+	if (layout == LAYOUT_GLIBC_RWLOCK_8 || layout == LAYOUT_GLIBC_RWLOCK_12 ||
+	    layout == LAYOUT_GLIBC_RWLOCK_READ)
 		return row->word == lock + 8 || row->word == lock + 12;
 	return row->word == word;
 }

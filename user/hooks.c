@@ -81,7 +81,16 @@ static const struct rung ladder[] = {
 	  .where = "uprobes: pthread_cancel, PyThreadState_SetAsyncExc",
 	  .needs = "uprobes (CONFIG_UPROBE_EVENTS)",
 	  .probed = true },
+	{ .family = HOOK_DEEP,
+	  .name = "uprobe",
+	  .programs = { "deep_acquire", "deep_return", "deep_release", "deep_marker" },
+	  .where = "uprobes: lock functions of chosen processes",
+	  .needs = "uprobes with cookies (5.15)",
+	  .probed = true },
 };
+
+#define DEEP_DOUBTS 16384
+#define DEEP_BATCH  4096
 
 #define RUNGS (sizeof(ladder) / sizeof(ladder[0]))
 
@@ -109,6 +118,7 @@ const char *hook_family_name(enum hook_family family)
 		[HOOK_FUTEX] = "futex",	    [HOOK_EXIT] = "exit",
 		[HOOK_SIGNAL] = "signal",   [HOOK_FAILED] = "failed-sends",
 		[HOOK_PROCESS] = "process", [HOOK_CALL] = "call",
+		[HOOK_DEEP] = "deep",
 	};
 
 	return family < HOOK_FAMILIES ? names[family] : NULL;
@@ -133,6 +143,13 @@ static void object_select(struct deadhold_bpf *object, const struct rung *rung, 
 		bpf_program__set_autoload(bpf_object__find_program_by_name(object->obj, *name), on);
 }
 
+static void object_deepen(struct deadhold_bpf *object, uint32_t locks)
+{
+	object->rodata->deep_on = true;
+	bpf_map__set_max_entries(object->maps.deep_holds, locks);
+	bpf_map__set_max_entries(object->maps.deep_doubts, DEEP_DOUBTS);
+}
+
 static struct deadhold_bpf *object_open(const struct options *options)
 {
 	struct deadhold_bpf *object = deadhold_bpf__open();
@@ -147,6 +164,8 @@ static struct deadhold_bpf *object_open(const struct options *options)
 	rules = policy_rules(&n);
 	for (i = 0; i < n && !(options && options->all_signals); i++)
 		object->rodata->noise_rules[i] = rules[i].rule;
+	if (options && options->deep)
+		object_deepen(object, options->deep_locks);
 	return object;
 }
 
@@ -238,6 +257,8 @@ static bool family_wanted(enum hook_family family, const struct options *options
 {
 	if (family == HOOK_CALL)
 		return !options->no_uprobes;
+	if (family == HOOK_DEEP)
+		return options->deep;
 	return family != HOOK_FAILED || options->failed;
 }
 
@@ -587,6 +608,67 @@ void hooks_dead_each(struct hooks *hooks, hooks_dead_row *row, void *context)
 		key = next;
 		at = &key;
 	}
+}
+
+bool hooks_deep_each(struct hooks *hooks, uint32_t tgid, hooks_deep_row *each, void *context)
+{
+	int fd = bpf_map__fd(hooks->object->maps.deep_holds);
+	_cleanup_free_ struct deep_key *keys = calloc(DEEP_BATCH, sizeof(*keys));
+	_cleanup_free_ struct deep_row *rows = calloc(DEEP_BATCH, sizeof(*rows));
+	uint32_t batch, n, i, *at = NULL;
+	int error = keys && rows ? 0 : -ENOMEM;
+
+	/* Bucket by bucket: what does not change meanwhile comes once. */
+	while (!error) {
+		n = DEEP_BATCH;
+		error = bpf_map_lookup_batch(fd, at, &batch, keys, rows, &n, NULL);
+		for (i = 0; (!error || error == -ENOENT) && i < n; i++) {
+			if (keys[i].tgid == tgid)
+				each(context, &keys[i], &rows[i]);
+		}
+		at = &batch;
+	}
+	return error == -ENOENT; /* the end */
+}
+
+bool hooks_deep(struct hooks *hooks, const struct deep_key *key, struct deep_row *row)
+{
+	return !bpf_map_lookup_elem(bpf_map__fd(hooks->object->maps.deep_holds), key, row);
+}
+
+void hooks_deep_remove(struct hooks *hooks, const struct deep_key *key)
+{
+	bpf_map_delete_elem(bpf_map__fd(hooks->object->maps.deep_holds), key);
+}
+
+uint64_t hooks_deep_doubt(struct hooks *hooks, const struct deep_key *key)
+{
+	struct deep_key lock = { .lock = key->lock, .tgid = key->tgid };
+	uint64_t ns = 0, all = hooks->object->bss->deep_doubt_ns;
+
+	bpf_map_lookup_elem(bpf_map__fd(hooks->object->maps.deep_doubts), &lock, &ns);
+	return ns > all ? ns : all;
+}
+
+void hooks_deep_forget(struct hooks *hooks, uint32_t tgid)
+{
+	int fd = bpf_map__fd(hooks->object->maps.deep_doubts);
+	struct deep_key key, next, *at = NULL;
+
+	while (!bpf_map_get_next_key(fd, at, &next)) {
+		if (at && key.tgid == tgid)
+			bpf_map_delete_elem(fd, &key);
+		key = next;
+		at = &key;
+	}
+	if (at && key.tgid == tgid)
+		bpf_map_delete_elem(fd, &key);
+}
+
+int hooks_deep_python(struct hooks *hooks, uint32_t tgid, const struct deep_span *span)
+{
+	return bpf_map_update_elem(bpf_map__fd(hooks->object->maps.deep_pythons), &tgid, span,
+				   BPF_ANY);
 }
 
 void hooks_candidate_note(struct hooks *hooks, const struct owner_key *key, uint32_t layout,

@@ -21,6 +21,7 @@ enum hook_family {
 	HOOK_FAILED,  /* a send failed, or only probed; with -x */
 	HOOK_PROCESS, /* TID creation, exec, process exit, the task snapshot */
 	HOOK_CALL,    /* rare calls of libc and Python; goes without where nothing works */
+	HOOK_DEEP,    /* lock functions of chosen processes; with --deep */
 	HOOK_FAMILIES,
 };
 
@@ -98,6 +99,18 @@ void hooks_dead_remove(struct hooks *hooks, const struct owner_key *key);
 
 /* candidates: false where it has no row. */
 bool hooks_candidates(struct hooks *hooks, const struct owner_key *key, struct candidate_row *row);
+
+/* deep_holds: all rows of a process, or false: they could not all be read. */
+typedef void hooks_deep_row(void *context, const struct deep_key *key, const struct deep_row *row);
+bool hooks_deep_each(struct hooks *hooks, uint32_t tgid, hooks_deep_row *each, void *context);
+bool hooks_deep(struct hooks *hooks, const struct deep_key *key, struct deep_row *row);
+void hooks_deep_remove(struct hooks *hooks, const struct deep_key *key);
+/* When the lock was last released in a way that leaves in doubt who has it; 0: never. */
+uint64_t hooks_deep_doubt(struct hooks *hooks, const struct deep_key *key);
+/* Forgets the doubts about a process's locks. */
+void hooks_deep_forget(struct hooks *hooks, uint32_t tgid);
+/* The code of a process's Python. 0 or -errno. */
+int hooks_deep_python(struct hooks *hooks, uint32_t tgid, const struct deep_span *span);
 
 typedef void hooks_dead_row(void *context, const struct owner_key *key, const struct dead_row *row);
 void hooks_dead_each(struct hooks *hooks, hooks_dead_row *row, void *context);

@@ -211,6 +211,35 @@ static void json_evidence(struct jsonw *w, uint32_t evidence)
 	jsonw_array_end(w);
 }
 
+static void json_frame(struct jsonw *w, const struct frame_info *frame)
+{
+	if (!frame->address)
+		return;
+	jsonw_object(w, NULL);
+	json_hex(w, "address", frame->address);
+	jsonw_escaped(w, "symbol", frame->symbol);
+	if (frame->has_offset)
+		json_hex(w, "offset", frame->offset);
+	jsonw_escaped(w, "module", frame->module);
+	jsonw_escaped(w, "build_id", frame->build_id);
+	jsonw_object_end(w);
+}
+
+static void json_acquired(struct jsonw *w, const struct acquired_info *acquired,
+			  const struct run *run)
+{
+	if (!acquired->time_ns)
+		return;
+	jsonw_object(w, "acquired");
+	json_event_time(w, "time", acquired->time_ns, run);
+	if (acquired->frame.address) {
+		jsonw_array(w, "stack");
+		json_frame(w, &acquired->frame);
+		jsonw_array_end(w);
+	}
+	jsonw_object_end(w);
+}
+
 void json_lock_members(struct jsonw *w, const struct lock_info *lock,
 		       const struct process_info *process, const struct run *run)
 {
@@ -239,6 +268,9 @@ static void json_lock(struct jsonw *w, const char *key, const struct lock_info *
 {
 	jsonw_object(w, key);
 	json_lock_members(w, lock, process, run);
+	if (lock->read)
+		jsonw_string(w, "mode", "read");
+	json_acquired(w, &lock->acquired, run);
 	jsonw_object_end(w);
 }
 
@@ -391,6 +423,26 @@ static void json_uprobes(struct jsonw *w, const struct uprobes_info *uprobes)
 	jsonw_object_end(w);
 }
 
+static void json_deep(struct jsonw *w, const struct alert *alert)
+{
+	if (!alert->n_deep)
+		return;
+	jsonw_array(w, "deep");
+	for (size_t i = 0; i < alert->n_deep; i++) {
+		const struct deep_info *deep = &alert->deep[i];
+
+		jsonw_object(w, NULL);
+		json_id(w, "pid", deep->pid);
+		json_count(w, "probes", deep->probes);
+		jsonw_array(w, "missing");
+		for (size_t m = 0; m < deep->n_missing; m++)
+			jsonw_escaped(w, NULL, deep->missing[m]);
+		jsonw_array_end(w);
+		jsonw_object_end(w);
+	}
+	jsonw_array_end(w);
+}
+
 static void json_ready(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
 	(void)run;
@@ -399,6 +451,7 @@ static void json_ready(struct jsonw *w, const struct alert *alert, const struct 
 	json_pairs(w, "hooks", alert->hooks, alert->n_hooks);
 	json_uprobes(w, alert->uprobes);
 	json_count(w, "blocked_threads", alert->blocked_threads);
+	json_deep(w, alert);
 }
 
 static void json_census(struct jsonw *w, const struct census_info *census)

@@ -276,6 +276,13 @@ static bool module_same(const struct module *a, const struct module *b)
 	       a->device == b->device;
 }
 
+static void module_code(const struct symbols *symbols, uint64_t vaddr, struct look_mapping *mapping)
+{
+	mapping->has_vaddr = true;
+	mapping->vaddr = vaddr;
+	symbols_build_id(symbols, mapping->build_id);
+}
+
 /* Names all addresses that lie in modules[first]'s object, and marks them as done (end 0). */
 static void module_symbols(const struct task *task, const struct look *look, uint32_t first,
 			   struct module *modules, struct look_answer *answer)
@@ -299,13 +306,16 @@ static void module_symbols(const struct task *task, const struct look *look, uin
 		modules[i].end = 0;
 		if (!symbols)
 			continue;
-		answer->at[i].mapping.data =
-			symbols_writable(symbols, look->address[i] - look->into[i] - bias);
 		query[n++] = (struct symbol_query){
 			.vaddr = look->address[i] - look->into[i] - bias,
 			.name = answer->at[i].mapping.symbol,
 			.size = sizeof(answer->at[i].mapping.symbol),
+			.code = look->code >> i & 1,
 		};
+		if (look->code >> i & 1)
+			module_code(symbols, query[n - 1].vaddr, &answer->at[i].mapping);
+		else
+			answer->at[i].mapping.data = symbols_writable(symbols, query[n - 1].vaddr);
 	}
 	if (n)
 		symbols_find(symbols, query, n);

@@ -47,6 +47,12 @@ struct place {
 	struct shared_place shared; /* inode 0: private */
 };
 
+/* A lock that a thread had, as deep mode saw it. */
+struct deep_hold {
+	struct deep_key key;
+	struct deep_row row;
+};
+
 /* What tells orphans apart: of the place only the members that count. Made by orphan_key(). */
 struct orphan_key {
 	struct place place;
@@ -66,7 +72,9 @@ struct orphan {
 	struct exit_info exit;
 	struct proc_key via; /* the process through whose memory it is re-read */
 	uint64_t via_word;
-	bool suspected; /* reported as such: a better proof makes it another report */
+	struct deep_hold deep; /* row.tid 0: deep mode did not see it */
+	bool awaited;	       /* somebody waits who was not reported */
+	bool suspected;	       /* reported as such: a better proof makes it another report */
 	struct said *said;
 	bool shown; /* the filters let its lock-orphaned through */
 };

@@ -17,6 +17,8 @@
 #define SECONDS_LIMIT	       1e9
 #define NOISE_INTERVAL_SECONDS 60
 #define CENSUS_PERCENT	       2
+#define DEEP_LOCKS	       65536
+#define DEEP_LOCKS_LIMIT       (16u << 20)
 
 /* Options without a short form. */
 enum {
@@ -35,6 +37,9 @@ enum {
 	KEY_CENSUS,
 	KEY_CENSUS_CPU,
 	KEY_NO_UPROBES,
+	KEY_DEEP,
+	KEY_DEEP_CHILDREN,
+	KEY_DEEP_LOCKS,
 };
 
 static const char help_text[] =
@@ -100,6 +105,10 @@ static const struct argp_option argp_options[] = {
 	  0 },
 	{ "census-cpu", KEY_CENSUS_CPU, "PERCENT", 0, "share of one CPU that this may take (2)",
 	  0 },
+	{ "deep", KEY_DEEP, 0, 0,
+	  "with -p: see each lock that these processes take; they run slower", 0 },
+	{ "deep-children", KEY_DEEP_CHILDREN, 0, 0, "also those that they fork from then on", 0 },
+	{ "deep-locks", KEY_DEEP_LOCKS, "NUMBER", 0, "that can be held at a time (65536)", 0 },
 	{ "no-uprobes", KEY_NO_UPROBES, 0, 0, "write no breakpoint into any program", 0 },
 	{ "duration", 'd', "SEC", 0, "stop after so long", 0 },
 	{ "output", 'o', "FORMAT", 0, "text or json (text); inspect: also dot", 0 },
@@ -266,6 +275,20 @@ static int set_percent(double *percent, int key, const char *arg)
 			  "a number above 0 and up to 100, such as 2 or 0.5");
 }
 
+static int set_deep_locks(uint32_t *locks, int key, const char *arg)
+{
+	char *end;
+	unsigned long number;
+
+	errno = 0;
+	number = strtoul(arg, &end, 10);
+	if (arg[0] < '0' || arg[0] > '9' || *end || errno || !number || number > DEEP_LOCKS_LIMIT)
+		return usage_error("bad --%s '%s': use a number from 1 to %u", option_name(key),
+				   arg, DEEP_LOCKS_LIMIT);
+	*locks = number;
+	return 0;
+}
+
 /* One of n words; *choice is its place. */
 static int set_choice(unsigned int *choice, int key, const char *arg, const char *const *words)
 {
@@ -334,6 +357,12 @@ static int parse_watch_option(struct options *o, int key, const char *arg)
 		return set_choice(&o->exit_hook, key, arg, exit_words);
 	case KEY_NO_UPROBES:
 		return set_flag(&o->no_uprobes);
+	case KEY_DEEP:
+		return set_flag(&o->deep);
+	case KEY_DEEP_CHILDREN:
+		return set_flag(&o->deep_children);
+	case KEY_DEEP_LOCKS:
+		return set_deep_locks(&o->deep_locks, key, arg);
 	case KEY_CENSUS_CPU:
 		return set_percent(&o->census_percent, key, arg);
 	case 'd':
@@ -431,6 +460,18 @@ static int check_inspect(const struct options *o)
 	return 0;
 }
 
+static int check_deep(const struct options *o)
+{
+	if (!o->deep && (o->deep_children || o->deep_locks))
+		return usage_error("--%s goes with --deep alone: leave it out, or add --deep",
+				   o->deep_children ? "deep-children" : "deep-locks");
+	if (o->deep && !o->pids.n)
+		return usage_error("--deep slows down whom it watches: say whom, with -p PID");
+	if (o->deep && o->no_uprobes)
+		return usage_error("--deep and --no-uprobes exclude each other: give one of them");
+	return 0;
+}
+
 static int parse_end(const struct parse *parse)
 {
 	struct options *o = parse->options;
@@ -454,6 +495,9 @@ static int parse_end(const struct parse *parse)
 		return usage_error("--quiet and --verbose exclude each other: give one of them");
 	if (!o->census_given && (o->pids.n || o->cgroups.n))
 		o->census = CENSUS_EVERYTHING;
+	if (check_deep(o))
+		return EXPLAINED;
+	o->deep_locks = o->deep_locks ?: DEEP_LOCKS;
 	return o->command == COMMAND_INSPECT ? check_inspect(o) : 0;
 }
 

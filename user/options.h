@@ -46,6 +46,9 @@ struct options {
 	uint64_t not_signals;
 	uint32_t kinds; /* bit per enum alert_kind; 0: no filter */
 	bool failed;
+	bool deep;
+	bool deep_children;
+	uint32_t deep_locks; /* that it keeps in mind */
 	bool all_signals;
 	bool cmdline;
 	bool no_uprobes;

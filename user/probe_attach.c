@@ -28,13 +28,14 @@ static int uprobe_type(void)
  * Not by libbpf's bpf_program__attach_uprobe(): its link is two descriptors that belong together, and
  * this one is handed on to another process. The link holds the event.
  */
-int probe_attach(int program, pid_t pid, const char *path, uint64_t offset)
+int probe_attach(int program, pid_t pid, const char *path, uint64_t offset, uint64_t cookie)
 {
 	struct perf_event_attr attr = {
 		.size = sizeof(attr),
 		.uprobe_path = (uintptr_t)path,
 		.probe_offset = offset,
 	};
+	LIBBPF_OPTS(bpf_link_create_opts, options, .perf_event.bpf_cookie = cookie);
 	_cleanup_close_ int event = -1;
 	int type = uprobe_type(), link;
 
@@ -45,11 +46,11 @@ int probe_attach(int program, pid_t pid, const char *path, uint64_t offset)
 			PERF_FLAG_FD_CLOEXEC);
 	if (event < 0)
 		return -errno;
-	link = bpf_link_create(program, event, BPF_PERF_EVENT, NULL);
+	link = bpf_link_create(program, event, BPF_PERF_EVENT, &options);
 	if (link >= 0)
 		return link;
 	/* Before 5.15 (b89fbfbb854c) the event alone is the link. */
-	if (link != -EINVAL || ioctl(event, PERF_EVENT_IOC_SET_BPF, program))
+	if (link != -EINVAL || cookie || ioctl(event, PERF_EVENT_IOC_SET_BPF, program))
 		return link;
 	return take_fd(&event);
 }
@@ -84,6 +85,6 @@ int probe_try(int program)
 	err = text_offset((uintptr_t)probe_try, &offset);
 	if (err)
 		return err;
-	link = probe_attach(program, getpid(), "/proc/self/exe", offset);
+	link = probe_attach(program, getpid(), "/proc/self/exe", offset, 0);
 	return link < 0 ? link : 0;
 }

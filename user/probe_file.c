@@ -11,6 +11,7 @@
 
 #include "cleanup.h"
 #include "confine.h"
+#include "returns.h"
 #include "symbol.h"
 
 #define LOOK_MS 4000
@@ -40,13 +41,16 @@ uint32_t probe_file_kind(const char *path, size_t len)
 struct answer {
 	int32_t error; /* until it is done: -EIO */
 	uint32_t n;
+	struct probe_found found;
 	struct probe_point point[];
 };
 
 struct search {
+	int fd;
 	const struct probe_plan *plan;
 	uint32_t kind;
-	const char *names[PROBE_SITES]; /* each once */
+	bool wanted[PROBE_SITES];	/* the sites that go with this file */
+	const char *names[PROBE_SITES]; /* each once, though several sites may have it */
 	struct answer *answer;
 	size_t room;
 };
@@ -68,29 +72,47 @@ static void point_add(const struct search *search, uint32_t site, uint64_t offse
 		answer->error = -EFBIG;
 }
 
+static void site_found(const struct search *search, uint32_t site, uint64_t offset, uint64_t bytes)
+{
+	struct returns returns;
+	int error;
+
+	if (search->plan->sites[site].where == PROBE_ENTRY) {
+		point_add(search, site, offset);
+		return;
+	}
+	error = returns_find(search->fd, offset, bytes, &returns);
+	if (error)
+		search->answer->found.missing[site] = error;
+	for (size_t i = 0; !error && i < returns.n; i++)
+		point_add(search, site, returns.offset[i]);
+}
+
 static void function_found(void *context, size_t which, uint64_t offset, uint64_t bytes)
 {
 	const struct search *search = context;
 	const struct probe_plan *plan = search->plan;
 
-	(void)bytes;
 	for (uint32_t i = 0; i < plan->n_sites; i++)
-		if (plan->sites[i].files & search->kind &&
-		    !strcmp(plan->sites[i].symbol, search->names[which]))
-			point_add(search, i, offset);
+		if (search->wanted[i] && !strcmp(plan->sites[i].symbol, search->names[which]))
+			site_found(search, i, offset, bytes);
 }
 
-static size_t names_fill(struct search *search)
+static size_t names_fill(struct search *search, enum lock_libc libc)
 {
 	const struct probe_plan *plan = search->plan;
 	size_t n = 0, have;
 
 	for (size_t i = 0; i < plan->n_sites && n < PROBE_SITES; i++) {
+		const struct probe_site *site = &plan->sites[i];
+
+		search->wanted[i] = site->files & search->kind &&
+				    (!site->libc || site->libc == libc);
 		for (have = 0; have < n; have++)
-			if (!strcmp(search->names[have], plan->sites[i].symbol))
+			if (!strcmp(search->names[have], site->symbol))
 				break;
-		if (have == n && plan->sites[i].files & search->kind)
-			search->names[n++] = plan->sites[i].symbol;
+		if (have == n && search->wanted[i])
+			search->names[n++] = site->symbol;
 	}
 	return n;
 }
@@ -98,11 +120,14 @@ static size_t names_fill(struct search *search)
 static int symbols_search(int fd, struct search *search)
 {
 	_cleanup_symbols_ struct symbols *symbols = symbols_new(fd);
+	size_t n;
 
 	if (!symbols)
 		return -errno;
-	return symbols_functions(symbols, search->names, names_fill(search), function_found,
-				 search);
+	search->fd = fd;
+	search->answer->found.python = symbols_word(symbols, "Py_Version");
+	n = names_fill(search, symbols_libc(symbols));
+	return symbols_functions(symbols, search->names, n, function_found, search);
 }
 
 /* The child's life: nothing that a file could make it do is permitted to it. */
@@ -151,7 +176,7 @@ static ssize_t answer_take(const struct answer *answer, const struct probe_plan 
 }
 
 ssize_t probe_file_points(int fd, uint32_t kind, const struct probe_plan *plan,
-			  struct probe_point *points, size_t room)
+			  struct probe_point *points, size_t room, struct probe_found *found)
 {
 	size_t bytes = sizeof(struct answer) + room * sizeof(*points);
 	_cleanup_close_ int owned = fd;
@@ -169,6 +194,7 @@ ssize_t probe_file_points(int fd, uint32_t kind, const struct probe_plan *plan,
 	n = pid < 0 ? -errno : child_wait(pid);
 	if (!n)
 		n = answer_take(search.answer, plan, points, room);
+	*found = search.answer->found;
 	munmap(search.answer, bytes);
 	return n;
 }

@@ -11,6 +11,12 @@
 /* What a mapped file may be, by its path: enum probe_file; 0: of no interest. */
 uint32_t probe_file_kind(const char *path, size_t len);
 
+/* What else the file says. */
+struct probe_found {
+	uint32_t python;	      /* Py_Version; 0: none */
+	int32_t missing[PROBE_SITES]; /* -errno of sites that are there and can't be attached to */
+};
+
 struct probe_point {
 	uint64_t offset; /* in the file */
 	uint32_t site;	 /* of the plan */
@@ -24,6 +30,6 @@ struct probe_point {
  * machine), -EFBIG (a table beyond the limit, or more points than `room`), -ETIMEDOUT, -EIO (it died).
  */
 ssize_t probe_file_points(int fd, uint32_t kind, const struct probe_plan *plan,
-			  struct probe_point *points, size_t room);
+			  struct probe_point *points, size_t room, struct probe_found *found);
 
 #endif

@@ -34,6 +34,8 @@ struct prober {
 	pid_t pid;
 	int fd; /* -1: it has ended */
 	struct prober_state state;
+	prober_listener *listener;
+	void *context;
 };
 
 const char *prober_why(int error)
@@ -216,6 +218,44 @@ static void report_take(struct prober_state *state, const struct prober_report *
 	}
 }
 
+void prober_listen(struct prober *prober, prober_listener *listener, void *context)
+{
+	prober->listener = listener;
+	prober->context = context;
+}
+
+static void report_tell(const struct prober *prober, const struct prober_report *report)
+{
+	struct prober_told told = {
+		.plan = report->key.plan,
+		.pid = report->key.pid,
+		.tid = report->tid,
+		.n = report->n,
+		.error = report->error,
+		.start = report->start,
+		.end = report->end,
+		.python = report->python,
+		.path = report->path,
+	};
+
+	switch (report->type) {
+	case REPORT_FILE:
+		told.what = TOLD_FILE;
+		break;
+	case REPORT_MISSING:
+		told.what = TOLD_MISSING;
+		break;
+	case REPORT_DONE:
+	case REPORT_LOOKED:
+		told.what = TOLD_DONE;
+		break;
+	default:
+		return;
+	}
+	if (prober->listener)
+		prober->listener(prober->context, &told);
+}
+
 void prober_dispatch(struct prober *prober, bool verbose)
 {
 	struct prober_report report;
@@ -231,6 +271,7 @@ void prober_dispatch(struct prober *prober, bool verbose)
 			break;
 		report.path[sizeof(report.path) - 1] = '\0';
 		report_take(&prober->state, &report);
+		report_tell(prober, &report);
 		if (verbose)
 			report_print(&report);
 	}
@@ -252,9 +293,9 @@ int prober_fd(const struct prober *prober)
 	return prober->fd;
 }
 
-int prober_pid_add(struct prober *prober, uint32_t plan, int32_t pid)
+int prober_pid_add(struct prober *prober, uint32_t plan, int32_t pid, bool anew)
 {
-	const struct prober_order order = { .plan = plan, .pid = pid };
+	const struct prober_order order = { .plan = plan, .pid = pid, .anew = anew };
 
 	if (prober->fd < 0)
 		return -ESRCH;

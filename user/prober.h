@@ -39,12 +39,18 @@ struct probe_site {
 	const char *symbol;
 	uint32_t files; /* enum probe_file: where it is looked for */
 	enum probe_where where;
+	enum lock_libc libc; /* only in files of this C library; LIBC_UNKNOWN: in all */
+	uint64_t cookie;     /* for bpf_get_attach_cookie() */
 };
 
+#define PROBE_PLANS 8
 #define PROBE_SITES 128 /* of a plan; what is at most attached to in one file is PROBE_POINTS */
 #define PROBE_PIDS  256 /* of a plan, children included */
 
-/* What to probe, and for whom: for all processes (n 0), or for these alone. */
+/*
+ * What to probe, and for whom: for all processes (n 0), or for these alone. In one file the sites are
+ * attached to in their order.
+ */
 struct probe_plan {
 	const struct probe_site *sites;
 	size_t n_sites;
@@ -67,13 +73,34 @@ struct prober *prober_new(const struct hooks *hooks, const struct probe_plan *pl
 			  size_t n_plans);
 void prober_free(struct prober *prober);
 
+/*
+ * What becomes of the plans that are for some processes alone: each file, each site that is in the file
+ * and can't be attached to, and the end of the first look at a process or of one that was ordered.
+ */
+struct prober_told {
+	enum { TOLD_FILE, TOLD_MISSING, TOLD_DONE } what;
+	uint32_t plan;
+	int32_t pid;
+	int32_t tid;	     /* FILE: the thread whose end is the end of the probes */
+	uint64_t n;	     /* FILE: probes; MISSING: the site */
+	int error;	     /* -errno */
+	uint64_t start, end; /* FILE: where the process maps its code */
+	uint32_t python;     /* FILE: its Py_Version; 0: none */
+	const char *path;
+};
+typedef void prober_listener(void *context, const struct prober_told *told);
+void prober_listen(struct prober *prober, prober_listener *listener, void *context);
+
 /* To be watched for EPOLLIN. -1: nothing comes any more. */
 int prober_fd(const struct prober *prober);
 /* Takes what it says. Never blocks. */
 void prober_dispatch(struct prober *prober, bool verbose);
 
-/* Adds a process to a plan that has some. 0 or -errno. */
-int prober_pid_add(struct prober *prober, uint32_t plan, int32_t pid);
+/*
+ * Adds a process to a plan that has some. One that has it is looked at again; `anew`: and what had been
+ * attached there is taken away first. 0 or -errno.
+ */
+int prober_pid_add(struct prober *prober, uint32_t plan, int32_t pid, bool anew);
 
 #define PROBER_FAILED 8 /* are kept by name */
 struct prober_state {

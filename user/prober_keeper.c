@@ -253,7 +253,7 @@ static void agent_read(struct keeper *k)
 	if (n != sizeof(order) || order.plan >= k->plans->n)
 		keeper_end(n ? EXIT_FAILURE : EXIT_SUCCESS); /* the agent has closed its end */
 	plan = &k->plans->plan[order.plan];
-	if (plan->n < PROBE_PIDS)
+	if (plan->n < PROBE_PIDS && !order.anew)
 		plan->pid[plan->n++] = order.pid; /* for the workers to come */
 	send(k->worker_fd, &order, sizeof(order), MSG_NOSIGNAL | MSG_DONTWAIT);
 }

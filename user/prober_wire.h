@@ -10,7 +10,6 @@
 
 #include "prober.h"
 
-#define PROBE_PLANS    8
 #define PROBE_POINTS   8192	      /* in one file for one plan */
 #define PROBE_LINKS    128	      /* descriptors in one packet */
 #define PROBE_IDLE_NS  30000000000ull /* it has something to do more often than that */
@@ -38,6 +37,8 @@ enum report_type {
 	REPORT_REFUSED, /* nothing can be probed here */
 	REPORT_FOLLOW,	/* error: how new mappings are noticed */
 	REPORT_LOST,	/* records of mappings: it looks at all processes again */
+	REPORT_MISSING, /* a site (n) that is in the file and can't be attached to */
+	REPORT_DONE,	/* with a process of a plan */
 	REPORT_RESTART, /* the worker died at this file, or (-ETIMEDOUT) hung */
 };
 
@@ -47,6 +48,9 @@ struct prober_report {
 	uint64_t n; /* sites; lost records */
 	struct probe_key key;
 	struct probe_version version;
+	int32_t tid; /* REPORT_FILE: as in prober_told */
+	uint32_t python;
+	uint64_t start, end;
 	char path[PATH_BYTES];
 };
 
@@ -54,6 +58,7 @@ struct prober_report {
 struct prober_order {
 	uint32_t plan;
 	int32_t pid;
+	uint32_t anew;
 };
 
 /* What the worker is at, from since_ns on; 0: at nothing that could block. */

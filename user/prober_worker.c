@@ -48,11 +48,13 @@ struct file {
 	UT_hash_handle hh; /* in order of insertion */
 	struct probe_version version;
 	bool probed;
-	bool stale;	/* found mapped by nobody, once */
-	uint64_t pass;	/* in which it was last seen mapped */
-	uint64_t start; /* where `witness` maps it */
+	uint32_t python; /* its Py_Version; 0: none */
+	bool stale;	 /* found mapped by nobody, once */
+	uint64_t pass;	 /* in which it was last seen mapped */
+	uint64_t start;	 /* where `witness` maps it */
 	uint64_t end;
 	int32_t witness; /* 0: nobody known */
+	int32_t tid;	 /* of a thread of key.pid, by which the probes know it */
 };
 
 struct worker {
@@ -65,6 +67,7 @@ struct worker {
 	uint64_t lost;
 	bool looked;
 	struct probe_point point[PROBE_POINTS];
+	struct probe_found found;
 	int link[PROBE_POINTS];
 };
 
@@ -101,6 +104,10 @@ static void report_say(enum report_type type, int error, uint64_t n, const struc
 	if (file) {
 		report.key = file->key;
 		report.version = file->version;
+		report.tid = file->tid;
+		report.start = file->start;
+		report.end = file->end;
+		report.python = file->python;
 	}
 	snprintf(report.path, sizeof(report.path), "%s", path);
 	keeper_send(&report, NULL, 0);
@@ -193,6 +200,12 @@ static int mapping_open(const struct task *task, const struct proc_mapping *m)
 	snprintf(name, sizeof(name), "map_files/%llx-%llx", (unsigned long long)m->start,
 		 (unsigned long long)m->end);
 	fd = symbol_file_open(task->process, name, false);
+	if (fd < 0 && task->tid != task->tgid) {
+		/* The main thread has ended, and the memory is another one's to show. */
+		snprintf(name, sizeof(name), "/proc/%d/map_files/%llx-%llx", task->tid,
+			 (unsigned long long)m->start, (unsigned long long)m->end);
+		fd = symbol_file_open(AT_FDCWD, name, false);
+	}
 	if (fd != -EPERM && fd != -EACCES)
 		return fd;
 	proc_path_unescape(m->path, m->path_len, path, sizeof(path));
@@ -213,6 +226,13 @@ static bool error_is_failure(int error, uint32_t kind)
 	return error != -ENOEXEC || kind != PROBE_PROGRAM;
 }
 
+static int point_order(const void *a, const void *b)
+{
+	const struct probe_point *x = a, *y = b;
+
+	return (x->site > y->site) - (x->site < y->site);
+}
+
 /* Attaches to the points; *error: of the first that could not be. Returns how many could. */
 static size_t points_attach(struct worker *w, const struct file *file, int fd, size_t n, int *error)
 {
@@ -221,11 +241,14 @@ static size_t points_attach(struct worker *w, const struct file *file, int fd, s
 	char path[32];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	qsort(w->point, n, sizeof(*w->point), point_order);
 	for (i = 0; i < n; i++) {
+		const struct probe_site *site =
+			&w->plans->plan[file->key.plan].sites[w->point[i].site];
 		int link = program[w->point[i].site] < 0
 				   ? -ENOENT
-				   : probe_attach(program[w->point[i].site], file->key.pid ?: -1,
-						  path, w->point[i].offset);
+				   : probe_attach(program[w->point[i].site], file->tid ?: -1, path,
+						  w->point[i].offset, site->cookie);
 
 		if (link >= 0)
 			w->link[links++] = link;
@@ -250,6 +273,13 @@ static void links_send(struct worker *w, const struct file *file, size_t n)
 		close(w->link[i]);
 }
 
+static void missing_say(struct worker *w, const struct file *file, const char *path)
+{
+	for (size_t s = 0; s < w->plans->plan[file->key.plan].n_sites; s++)
+		if (w->found.missing[s])
+			report_say(REPORT_MISSING, w->found.missing[s], s, file, path);
+}
+
 /* Takes over fd. */
 static void file_probe(struct worker *w, struct file *file, int fd, uint32_t kind, const char *path)
 {
@@ -257,16 +287,19 @@ static void file_probe(struct worker *w, struct file *file, int fd, uint32_t kin
 	int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3), error = 0;
 	ssize_t n = copy < 0 ? -errno
 			     : probe_file_points(copy, kind, &w->plans->plan[file->key.plan],
-						 w->point, PROBE_POINTS);
+						 w->point, PROBE_POINTS, &w->found);
 	size_t links = n > 0 ? points_attach(w, file, fd, n, &error) : 0;
 
 	if (n < 0 && error_is_failure(n, kind))
 		error = n;
 	file->probed = links > 0;
+	file->python = w->found.python;
 	if (links)
 		links_send(w, file, links);
 	if (links || error)
 		report_say(REPORT_FILE, error, links, file, path);
+	if (n >= 0)
+		missing_say(w, file, path);
 }
 
 /* Somebody maps it. Looks at it, unless that was done. */
@@ -293,11 +326,14 @@ static void file_look(struct worker *w, const struct probe_key *key, const struc
 		if (!file) {
 			file = file_add(w, key);
 			file->version = version;
+			file->tid = key->pid ? task->tid : 0;
+			file->start = m->start;
+			file->end = m->end;
 			file_probe(w, file, take_fd(&fd), kind, path);
 		}
 		file->pass = w->pass;
 		file->stale = false;
-		file->witness = task->tgid;
+		file->witness = task->tid; /* also has a directory in /proc */
 		file->start = m->start;
 		file->end = m->end;
 	} else if (fd < 0 && error_is_failure(fd, kind) && !file) {
@@ -615,8 +651,19 @@ static int records_open(struct worker *w)
 
 /* ---- the loop ---- */
 
+/* Forgets the files of a plan's process, so that they are attached to again. */
+static void process_drop(struct worker *w, uint32_t plan, int32_t pid)
+{
+	struct file *file, *next;
+
+	HASH_ITER (hh, w->files, file, next)
+		if (file->key.plan == plan && file->key.pid == pid)
+			file_drop(w, file);
+}
+
 static void order_take(struct worker *w)
 {
+	struct prober_report done = { .type = REPORT_DONE };
 	struct prober_order order;
 	struct probe_plan *plan;
 	ssize_t n = recv(CONFINE_FD, &order, sizeof(order), 0);
@@ -628,7 +675,12 @@ static void order_take(struct worker *w)
 	plan = &w->plans->plan[order.plan];
 	if (plan->n < PROBE_PIDS && !plan_has(plan, order.pid))
 		plan->pid[plan->n++] = order.pid;
+	if (order.anew)
+		process_drop(w, order.plan, order.pid);
 	process_look(w, order.pid);
+	done.key.plan = order.plan;
+	done.key.pid = order.pid;
+	keeper_send(&done, NULL, 0);
 }
 
 static int due_ms(const struct worker *w, uint64_t now)

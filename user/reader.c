@@ -344,7 +344,9 @@ static void sane_mapping(struct look_mapping *mapping)
 	sane_bool(&mapping->shared);
 	sane_bool(&mapping->data);
 	sane_text(mapping->path, sizeof(mapping->path));
+	sane_bool(&mapping->has_vaddr);
 	sane_text(mapping->symbol, sizeof(mapping->symbol));
+	sane_text(mapping->build_id, sizeof(mapping->build_id));
 }
 
 static bool look_sound(struct look_answer *answer, const struct look *look)

@@ -43,6 +43,8 @@ struct look {
 	uint32_t n;	      /* addresses, 0 to LOOK_ADDRESSES */
 	uint32_t objects;     /* with LOOK_WORDS, bit i: at address i is an object of CPython's */
 	uint64_t address[LOOK_ADDRESSES];
+	uint32_t
+		code; /* bit i: address i is one in code; a function and its module are asked for */
 	/* Bytes from the start of the lock object to its futex word: the symbol is the object's. */
 	uint32_t into[LOOK_ADDRESSES];
 };
@@ -55,6 +57,10 @@ struct look_mapping {
 	uint64_t device, inode;
 	char path[PATH_BYTES];
 	char symbol[DETAIL_BYTES]; /* empty: none found */
+	/* Of addresses in code. */
+	bool has_vaddr;
+	uint64_t vaddr;			   /* in the file's own addresses */
+	char build_id[BUILD_ID_BYTES + 1]; /* empty: unknown */
 };
 
 struct look_answer {

@@ -59,9 +59,12 @@ static bool cgroups_match(const struct word_list *list, const char *cgroup)
 #define ANY_THREAD (-1)
 
 /* One that the alert is about. Where no thread is known, none fits that is asked for. */
-static bool party_match(const struct options *o, const struct process_info *process, int32_t tid)
+static bool party_match(const struct stream *s, const struct process_info *process, int32_t tid)
 {
-	if (!ids_match(&o->pids, process->pid) ||
+	const struct options *o = s->options;
+	bool follows = s->followers.n && ids_match(&s->followers, process->pid);
+
+	if ((!follows && !ids_match(&o->pids, process->pid)) ||
 	    (tid != ANY_THREAD && !ids_match(&o->tids, tid)) ||
 	    !cgroups_match(&o->cgroups, process->cgroup))
 		return false;
@@ -71,19 +74,19 @@ static bool party_match(const struct options *o, const struct process_info *proc
 }
 
 /* The target; the dead owner, or one of those who wait for its lock. */
-static bool parties_match(const struct options *o, const struct alert *a)
+static bool parties_match(const struct stream *s, const struct alert *a)
 {
 	size_t i;
 
-	if (a->follows || party_match(o, &a->process, a->thread.tid))
+	if (a->follows || party_match(s, &a->process, a->thread.tid))
 		return true;
 	if (a->kind == ALERT_ORPHAN_WAIT)
-		return party_match(o, a->owner_process.pid ? &a->owner_process : &a->process,
+		return party_match(s, a->owner_process.pid ? &a->owner_process : &a->process,
 				   a->owner.tid);
 	for (i = 0; i < a->n_waiters; i++) {
 		const struct waiter_info *waiter = &a->waiters[i];
 
-		if (party_match(o, waiter->process.pid ? &waiter->process : &a->process,
+		if (party_match(s, waiter->process.pid ? &waiter->process : &a->process,
 				waiter->thread.tid))
 			return true;
 	}
@@ -131,8 +134,8 @@ bool stream_wants(const struct stream *stream, const struct alert *alert)
 	if (is_about_calls(alert) && !ids_match(&o->sender_pids, alert->sender_process.pid))
 		return false;
 	if (alert->kind == ALERT_NOISE) /* is counted by process */
-		return party_match(o, &alert->process, ANY_THREAD);
-	return parties_match(o, alert);
+		return party_match(stream, &alert->process, ANY_THREAD);
+	return parties_match(stream, alert);
 }
 
 static char *alert_format(const struct stream *stream, const struct alert *alert, size_t *len)

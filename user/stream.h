@@ -9,6 +9,7 @@
 
 struct stream {
 	const struct options *options;
+	struct id_list followers; /* processes that are watched because one of -p is */
 	const struct run *run;
 	struct output *output;
 	uint64_t seq;

@@ -186,6 +186,12 @@ static bool symbol_is_data(const GElf_Sym *symbol)
 	       symbol->st_shndx != SHN_UNDEF && symbol->st_shndx != SHN_ABS && symbol->st_size;
 }
 
+static bool symbol_is_function(const GElf_Sym *symbol)
+{
+	return GELF_ST_TYPE(symbol->st_info) == STT_FUNC && symbol->st_shndx != SHN_UNDEF &&
+	       symbol->st_size;
+}
+
 static bool symbol_answers(const GElf_Sym *symbol, const struct symbol_query *query)
 {
 	return query->vaddr >= symbol->st_value &&
@@ -223,10 +229,10 @@ static void table_search(const struct symbols *s, const struct table *table,
 	GElf_Sym symbol;
 
 	for (size_t i = 0; i < table->n && gelf_getsym(table->data, i, &symbol); i++) {
-		if (!symbol_is_data(&symbol))
-			continue;
-		for (size_t q = 0; q < n; q++)
-			if (symbol_answers(&symbol, &queries[q]))
+		bool data = symbol_is_data(&symbol), code = symbol_is_function(&symbol);
+
+		for (size_t q = 0; (data || code) && q < n; q++)
+			if ((queries[q].code ? code : data) && symbol_answers(&symbol, &queries[q]))
 				query_answer(s, table, &symbol, &queries[q]);
 	}
 }
@@ -339,42 +345,66 @@ static enum lock_libc interpreter_libc(const struct symbols *s, const GElf_Phdr 
 	return LIBC_UNKNOWN;
 }
 
-/* "GNU", type 1, first word 0 (Linux): csu/abi-note.c of glibc. */
-static bool notes_have_abi_tag(Elf_Data *notes)
+/* A note of GNU's of this type among those of a segment. Returns its contents, or NULL. */
+static const char *notes_find(Elf_Data *notes, uint32_t type, size_t *size)
 {
 	size_t at = 0, next, name, desc;
 	GElf_Nhdr header;
 
 	while ((next = gelf_getnote(notes, at, &header, &name, &desc))) {
 		const char *bytes = notes->d_buf;
-		uint32_t system;
 
-		if (header.n_type == NT_GNU_ABI_TAG && header.n_namesz == 4 &&
-		    header.n_descsz >= 16 && !memcmp(bytes + name, "GNU", 4)) {
-			memcpy(&system, bytes + desc, sizeof(system));
-			return system == ELF_NOTE_OS_LINUX;
+		if (header.n_type == type && header.n_namesz == 4 &&
+		    !memcmp(bytes + name, "GNU", 4)) {
+			*size = header.n_descsz;
+			return bytes + desc;
 		}
 		at = next;
 	}
-	return false;
+	return NULL;
 }
 
-static bool program_has_abi_tag(const struct symbols *s)
+static const char *note_find(const struct symbols *s, uint32_t type, size_t *size)
 {
+	const char *found = NULL;
 	GElf_Phdr segment;
 	size_t next = 0;
 
-	while (segment_next(s, PT_NOTE, &next, &segment)) {
+	while (!found && segment_next(s, PT_NOTE, &next, &segment)) {
 		Elf_Data *notes;
 
 		if (segment.p_filesz > NOTE_BYTES)
 			continue;
 		notes = elf_getdata_rawchunk(s->elf, segment.p_offset, segment.p_filesz,
 					     segment.p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
-		if (notes && notes_have_abi_tag(notes))
-			return true;
+		found = notes ? notes_find(notes, type, size) : NULL;
 	}
-	return false;
+	return found;
+}
+
+/* Type 1, first word 0 (Linux): csu/abi-note.c of glibc. */
+static bool program_has_abi_tag(const struct symbols *s)
+{
+	uint32_t system;
+	size_t size;
+	const char *tag = note_find(s, NT_GNU_ABI_TAG, &size);
+
+	if (!tag || size < 16)
+		return false;
+	memcpy(&system, tag, sizeof(system));
+	return system == ELF_NOTE_OS_LINUX;
+}
+
+void symbols_build_id(const struct symbols *symbols, char out[BUILD_ID_BYTES + 1])
+{
+	size_t size = 0;
+	const char *id = note_find(symbols, NT_GNU_BUILD_ID, &size);
+
+	out[0] = 0;
+	if (!id || size > BUILD_ID_BYTES / 2)
+		return;
+	for (size_t i = 0; i < size; i++)
+		snprintf(out + 2 * i, 3, "%02x", (unsigned char)id[i]);
 }
 
 static bool program_has_musl_names(const struct symbols *s)
@@ -399,6 +429,54 @@ static bool program_has_musl_names(const struct symbols *s)
 	return false;
 }
 
+static void function_seen(void *context, size_t which, uint64_t offset, uint64_t bytes)
+{
+	(void)which, (void)offset, (void)bytes;
+	*(bool *)context = true;
+}
+
+/* ldso/dynlink.c: the last stage of its start, which the earlier ones look up by name. */
+static bool library_is_musl(struct symbols *s)
+{
+	static const char *const name[] = { "__dls3" };
+	bool seen = false;
+
+	symbols_functions(s, name, 1, function_seen, &seen);
+	return seen;
+}
+
+static bool data_offset(const struct symbols *s, uint64_t vaddr, uint64_t *offset)
+{
+	GElf_Phdr segment;
+	size_t next = 0;
+
+	while (segment_next(s, PT_LOAD, &next, &segment))
+		if (vaddr >= segment.p_vaddr && vaddr - segment.p_vaddr < segment.p_filesz)
+			return !__builtin_add_overflow(vaddr - segment.p_vaddr, segment.p_offset,
+						       offset);
+	return false;
+}
+
+uint32_t symbols_word(struct symbols *symbols, const char *name)
+{
+	struct table table;
+	GElf_Sym symbol;
+	uint64_t offset;
+	uint32_t word;
+
+	if (!table_find(symbols, SHT_DYNSYM, &table) || table.names_size > SYMBOL_TABLE_BYTES)
+		return 0;
+	for (size_t i = 0; i < table.n && gelf_getsym(table.data, i, &symbol); i++) {
+		const char *own = elf_strptr(symbols->elf, table.names_section, symbol.st_name);
+
+		if (!own || strcmp(own, name) || !symbol_is_data(&symbol) ||
+		    !data_offset(symbols, symbol.st_value, &offset))
+			continue;
+		return pread(symbols->fd, &word, sizeof(word), offset) == sizeof(word) ? word : 0;
+	}
+	return 0;
+}
+
 enum lock_libc symbols_libc(struct symbols *symbols)
 {
 	GElf_Phdr segment;
@@ -408,6 +486,8 @@ enum lock_libc symbols_libc(struct symbols *symbols)
 		return interpreter_libc(symbols, &segment);
 	if (program_has_abi_tag(symbols))
 		return LIBC_GLIBC;
+	if (library_is_musl(symbols))
+		return LIBC_MUSL;
 	return program_has_musl_names(symbols) ? LIBC_MUSL : LIBC_UNKNOWN;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * What an ELF file says: the data symbol at an address, where a function is, and which C library a
- * program is made for.
+ * What an ELF file says: the symbol at an address, where a function is, which C library a program
+ * is made for, and its build id.
  * The file may be anything that somebody calls a library: nothing here trusts it, and files and
  * tables beyond the limits below are left alone.
  */
@@ -54,14 +54,18 @@ struct symbol_query {
 	uint64_t vaddr; /* in the file's own addresses */
 	char *name;	/* receives "name" or "name+0xN"; untouched when nothing covers vaddr */
 	size_t size;	/* of name, at least 2 */
+	bool code;	/* a function is asked for; else data */
 	uint64_t found_value, found_size; /* the symbol; size 0: none */
 };
 
 /*
- * The smallest data symbol (no function, no thread-local variable) over each vaddr: from .symtab,
- * and where that leaves one unnamed, from .dynsym too.
+ * The smallest data symbol (no function, no thread-local variable), or the smallest function, over each
+ * vaddr: from .symtab, and where that leaves one unnamed, from .dynsym too.
  */
 void symbols_find(struct symbols *symbols, struct symbol_query *queries, size_t n);
+
+/* In hexadecimal; "" where the file has none. */
+void symbols_build_id(const struct symbols *symbols, char out[BUILD_ID_BYTES + 1]);
 
 /*
  * Calls `found` for every definition of a function that has one of these names (names[which]): from
@@ -73,9 +77,13 @@ typedef void symbols_function(void *context, size_t which, uint64_t offset, uint
 int symbols_functions(struct symbols *symbols, const char *const *names, size_t n,
 		      symbols_function *found, void *context);
 
+/* The first 4 bytes of the data of that name in .dynsym; 0: there is none. */
+uint32_t symbols_word(struct symbols *symbols, const char *name);
+
 /*
  * The libc that the program brings or asks for, where that can be proven:
- *   dynamic: by its interpreter's name (ld-musl-*, ld-linux*);
+ *   dynamic, and glibc's own libraries: by the interpreter's name (ld-musl-*, ld-linux*);
+ *   musl's own library, which is its own interpreter: by a function of its start code in .dynsym;
  *   static glibc: by the ABI tag note, which glibc's start files carry and strip keeps;
  *   static musl: by two of its internal function names, which strip removes: a stripped one, like
  *   a program without any libc (Go), stays LIBC_UNKNOWN.

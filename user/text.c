@@ -56,12 +56,36 @@ static void detail_lock(FILE *out, const struct lock_info *lock)
 	       proof ? proof : "unknown", lock_place(lock, place));
 }
 
+/* Where it was taken: queue_take+0x1f, /srv/app+0x1234 */
+static void detail_acquired(FILE *out, const struct alert *alert, const struct lock_info *lock)
+{
+	const struct frame_info *frame = &lock->acquired.frame;
+	char symbol[ESCAPED_BYTES(DETAIL_BYTES)], module[ESCAPED_BYTES(PATH_BYTES)];
+	char when[PHRASE_BYTES], offset[PHRASE_BYTES] = "";
+	bool named = frame->symbol[0], mapped = frame->module[0];
+
+	if (!lock->acquired.time_ns)
+		return;
+	ago(alert, lock->acquired.time_ns, when);
+	if (frame->has_offset)
+		snprintf(offset, sizeof(offset), "+0x%" PRIx64, frame->offset);
+	if (named || mapped)
+		detail_of(out, "acquired at %s%s%s%s%s", named ? ESCAPE(symbol, frame->symbol) : "",
+			  named && mapped ? ", " : "", mapped ? ESCAPE(module, frame->module) : "",
+			  mapped ? offset : "", when);
+	else if (frame->address)
+		detail_of(out, "acquired at 0x%" PRIx64 "%s", frame->address, when);
+	else
+		detail_of(out, "acquired at an unknown place%s", when);
+}
+
 static void detail_locks(FILE *out, const struct alert *alert)
 {
 	bool robust = false;
 
 	for (size_t i = 0; i < alert->n_locks; i++) {
 		detail_lock(out, &alert->locks[i]);
+		detail_acquired(out, alert, &alert->locks[i]);
 		robust |= lock_is_robust(&alert->locks[i]);
 	}
 	if (robust && alert->kind != ALERT_ORPHAN_CLEARED)
@@ -213,6 +237,16 @@ static void detail_uprobes(FILE *out, const struct uprobes_info *uprobes)
 		detail(out, "not probed: %" PRIu64 " more", uprobes->n_failed - UPROBES_FAILED);
 }
 
+static void detail_deep(FILE *out, const struct deep_info *deep)
+{
+	char missing[ESCAPED_BYTES(PATH_BYTES)];
+
+	detail(out, "deep: %" PRIu64 " probe%s in process %d", deep->probes, plural(deep->probes),
+	       deep->pid);
+	for (size_t i = 0; i < deep->n_missing; i++)
+		detail_of(out, "out of sight: %s", ESCAPE(missing, deep->missing[i]));
+}
+
 static void details_ready(FILE *out, const struct alert *alert, const struct run *run)
 {
 	(void)run;
@@ -221,6 +255,8 @@ static void details_ready(FILE *out, const struct alert *alert, const struct run
 	detail_uprobes(out, alert->uprobes);
 	detail(out, "looked at %" PRIu64 " thread%s that already waited on a futex",
 	       alert->blocked_threads, plural(alert->blocked_threads));
+	for (size_t i = 0; i < alert->n_deep; i++)
+		detail_deep(out, &alert->deep[i]);
 }
 
 /* 1.1 GB */

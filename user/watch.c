@@ -15,6 +15,7 @@
 #include "cases.h"
 #include "censuses.h"
 #include "cleanup.h"
+#include "deep.h"
 #include "detect.h"
 #include "output.h"
 #include "pythons.h"
@@ -30,6 +31,7 @@
 #define PLACES		   20 /* of losses */
 #define NOISE_GRACE_NS	   500000000ull
 #define LOSS_NS		   1000000000ull
+#define DEEP_NS		   60000000000ull
 #define PROBER_NS	   2000000000ull /* how long ready waits for it at most */
 
 enum source { SOURCE_RING, SOURCE_READER, SOURCE_SIGNAL, SOURCE_OUTPUT, SOURCE_PROBER };
@@ -89,6 +91,7 @@ static void process_over(struct watch *w, const struct proc_key *proc, enum clea
 	size_t i;
 
 	cases_process_over(w->agent.cases, proc, how, killed, time_ns);
+	deep_process_over(w->agent.deep, proc, how, time_ns);
 	censuses_process_over(w->agent.censuses, proc);
 	pythons_process_over(w->agent.pythons, proc);
 	if (how != CLEARED_PROCESS_EXIT)
@@ -128,6 +131,7 @@ static void event_take(void *context, const struct ev_head *head, size_t size)
 		if (size >= sizeof(struct ev_exit)) {
 			calls_exit(w->agent.calls, ev);
 			cases_exit(w->agent.cases, ev);
+			deep_exit(w->agent.deep, ev);
 			censuses_exit(w->agent.censuses, ev);
 			killed_exit(w->agent.killed, ev);
 		}
@@ -197,6 +201,7 @@ static size_t losses_collect(struct watch *w, struct pair pairs[PLACES])
 	pairs[n++] = (struct pair){ "reader", reader.deadlines + w->agent.reader_failures, NULL };
 	pairs[n++] = (struct pair){ "locks-unread", unsaid->unread, NULL };
 	pairs[n++] = (struct pair){ "locks-ambiguous", unsaid->ambiguous, NULL };
+	pairs[n++] = (struct pair){ "deep", kernel[LOSS_DEEP] + deep_losses(w->agent.deep), NULL };
 	pairs[n++] = (struct pair){ "calls", kernel[LOSS_CALLS], NULL };
 	pairs[n++] = (struct pair){ "probes", prober_state(w->agent.prober)->losses, NULL };
 	pairs[n++] = (struct pair){ "memory", unsaid->no_memory, NULL };
@@ -293,8 +298,11 @@ static void ready_say(struct watch *w)
 	alert.kernel = kernel.release;
 	alert.hooks = hooks;
 	alert.uprobes = uprobes_fill(w, &uprobes);
+	alert.deep = deep_infos(w->agent.deep, &alert.n_deep);
 	for (family = 0; family < HOOK_FAMILIES; family++) {
 		rung = hooks_rung(w->agent.hooks, family);
+		if (family == HOOK_DEEP)
+			continue; /* in deep */
 		hooks[alert.n_hooks++] = (struct pair){ hook_family_name(family), 0,
 							rung ? rung->name
 							     : rung_absent(w, family) };
@@ -629,7 +637,8 @@ static int parts_new(struct watch *w)
 	agent->sweep = sweep_new(agent);
 	agent->censuses = censuses_new(agent);
 	agent->pythons = pythons_new(agent);
-	if (!agent->calls || !agent->killed)
+	agent->deep = deep_new(agent);
+	if (!agent->calls || !agent->killed || !agent->deep)
 		return -ENOMEM;
 	if (!agent->processes || !agent->signals || !agent->cases || !agent->sweep ||
 	    !agent->censuses || !agent->pythons)
@@ -650,16 +659,18 @@ static void count_row(void *context, const struct task_row *row)
 static int prober_start(struct watch *w)
 {
 	struct agent *agent = &w->agent;
-	struct probe_plan plans[1];
+	static struct probe_plan plans[PROBE_PLANS];
 	size_t n = 0;
 
 	if (hooks_rung(agent->hooks, HOOK_CALL))
 		plans[n++] = probe_calls;
+	n = deep_plans(agent->deep, plans, n);
 	agent->prober = prober_new(agent->hooks, plans, n);
 	if (!agent->prober) {
 		snprintf(w->why, sizeof(w->why), "starting the prober failed: %s", strerror(errno));
 		return -errno;
 	}
+	deep_listen(agent->deep);
 	return prober_follow(w);
 }
 
@@ -709,6 +720,24 @@ static int first_probes(struct watch *w)
 	return error;
 }
 
+/* All that --deep is to see, however long that takes: from ready on it is seen. */
+static int first_deep(struct watch *w)
+{
+	uint64_t until = host_now() + DEEP_NS, now = 0;
+	int error = 0;
+
+	while (!error && !w->stop && !deep_ready(w->agent.deep) && (now = host_now()) < until)
+		error = loop_turn(w, (until - now) / 1000000 + 1);
+	if (!error && w->agent.options->deep && prober_state(w->agent.prober)->over) {
+		snprintf(w->why, sizeof(w->why), "--deep: the prober has ended");
+		return -EIO;
+	}
+	if (error || w->stop || deep_ready(w->agent.deep))
+		return error;
+	snprintf(w->why, sizeof(w->why), "--deep: attaching the probes takes too long");
+	return -ETIMEDOUT;
+}
+
 static void watch_end(struct watch *w)
 {
 	struct agent *agent = &w->agent;
@@ -718,6 +747,7 @@ static void watch_end(struct watch *w)
 	hooks_free(agent->hooks);
 	censuses_free(agent->censuses);
 	pythons_free(agent->pythons);
+	deep_free(agent->deep);
 	sweep_free(agent->sweep);
 	cases_free(agent->cases);
 	killed_free(agent->killed);
@@ -788,7 +818,7 @@ int watch_run(const struct options *options)
 	if (!error)
 		error = first_look(&w);
 	if (!error)
-		error = first_probes(&w);
+		error = first_probes(&w) ?: first_deep(&w);
 	if (!error) {
 		w.ready_ns = host_now();
 		ready_say(&w);

@@ -98,6 +98,16 @@ static void lock_pairs(int n)
 	}
 }
 
+static pthread_rwlock_t free_rwlock = PTHREAD_RWLOCK_INITIALIZER;
+
+static void read_pairs(int n)
+{
+	while (n--) {
+		pthread_rwlock_rdlock(&free_rwlock);
+		pthread_rwlock_unlock(&free_rwlock);
+	}
+}
+
 static void wakes(int n)
 {
 	while (n--)
@@ -724,6 +734,20 @@ static int resident(size_t mb)
 	return 0;
 }
 
+/* Each time it is told to: for so many calls a slice. */
+static int pairs(void)
+{
+	char line[32];
+
+	while (line_read(line, sizeof(line))) {
+		price("pair", lock_pairs, atoi(line), 20);
+		price("read", read_pairs, atoi(line), 20);
+		printf(".\n");
+		fflush(stdout);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -732,6 +756,8 @@ int main(int argc, char **argv)
 	prctl(PR_SET_PDEATHSIG, SIGKILL); /* nothing stays behind */
 	if (!strcmp(what, "prices") && argc == 2)
 		return prices();
+	if (!strcmp(what, "pairs") && argc == 2)
+		return pairs();
 	if (!strcmp(what, "contended") && argc == 2)
 		return contended();
 	if (!strcmp(what, "orphans") && argc == 2)
@@ -745,7 +771,7 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "resident") && argc == 3)
 		return resident(atoi(argv[2]));
 	fprintf(stderr,
-		"usage: bench prices | contended | orphans | waiters N cond|lock | signals N RATE | "
+		"usage: bench prices | pairs | contended | orphans | waiters N cond|lock | signals N RATE | "
 		"exits RATE SECONDS WARM | resident MB\n");
 	return 2;
 }

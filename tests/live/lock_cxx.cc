@@ -48,6 +48,8 @@ template <class Mutex> int cxx_acquire(void *lock, lock_way way)
 			mutex->lock_shared();
 			return 0;
 		}
+	if (way.attempt)
+		return mutex->try_lock() ? 0 : EBUSY;
 	mutex->lock();
 	return 0;
 }

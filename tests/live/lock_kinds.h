@@ -14,10 +14,11 @@
 #define LOCK_BYTES 64 /* enough for each of them */
 #define LOCK_WORDS 10 /* how many words of a lock are shown */
 
-/* How to take a lock: for ever, for reading, or for so long. */
+/* How to take a lock: for ever, for reading, for so long, or if nobody has it. */
 struct lock_way {
 	int read;
 	int timeout_s; /* 0: for ever */
+	int attempt;
 };
 
 struct lock_kind {
@@ -61,6 +62,8 @@ static int mutex_acquire(void *lock, struct lock_way way)
 {
 	struct timespec until = lock_deadline(way);
 
+	if (way.attempt)
+		return pthread_mutex_trylock((pthread_mutex_t *)lock);
 	if (way.timeout_s)
 		return pthread_mutex_timedlock((pthread_mutex_t *)lock, &until);
 	return pthread_mutex_lock((pthread_mutex_t *)lock);
@@ -99,6 +102,9 @@ static int rwlock_acquire(void *lock, struct lock_way way)
 	pthread_rwlock_t *rwlock = (pthread_rwlock_t *)lock;
 	struct timespec until = lock_deadline(way);
 
+	if (way.attempt)
+		return way.read ? pthread_rwlock_tryrdlock(rwlock)
+				: pthread_rwlock_trywrlock(rwlock);
 	if (way.timeout_s && way.read)
 		return pthread_rwlock_timedrdlock(rwlock, &until);
 	if (way.timeout_s)
@@ -122,6 +128,8 @@ static int mtx_acquire(void *lock, struct lock_way way)
 {
 	struct timespec until = lock_deadline(way);
 
+	if (way.attempt)
+		return mtx_trylock((mtx_t *)lock) == thrd_success ? 0 : EBUSY;
 	if (way.timeout_s)
 		return mtx_timedlock((mtx_t *)lock, &until) == thrd_success ? 0 : ETIMEDOUT;
 	return mtx_lock((mtx_t *)lock) == thrd_success ? 0 : EINVAL;

@@ -15,6 +15,7 @@
  *
  *   fork                        the actor is a new process, forked here
  *   lock, read, timed, unlock   LOCK; timed: for NUMBER seconds
+ *   timed-read, try, try-read   likewise; try: if nobody has it
  *   wait, wait-guarded          waits for a condition variable that goes with LOCK, which it holds;
  *                               guarded: a cancellation handler unlocks
  *   sem, barrier, once, join    waits for the semaphore, the barrier of two, the once routine (which
@@ -104,6 +105,13 @@ static int step_is(const struct step *step, const char *verb)
 	return !strcmp(step->verb, verb);
 }
 
+/* A step in which the actor may have to wait for the lock. */
+static int step_takes(const struct step *step)
+{
+	return step_is(step, "lock") || step_is(step, "read") || step_is(step, "timed") ||
+	       step_is(step, "timed-read");
+}
+
 static int step_lock(const struct step *step)
 {
 	int i = step->object[0] - 'A';
@@ -149,7 +157,9 @@ static struct actor *actor_find(const char *name)
 
 static int acquire(const struct step *step)
 {
-	struct lock_way way = { step_is(step, "read"), step_is(step, "timed") ? step->number : 0 };
+	struct lock_way way = { !!strstr(step->verb, "read"),
+				strstr(step->verb, "timed") ? step->number : 0,
+				!!strstr(step->verb, "try") };
 	int i = step_lock(step);
 	int result = kinds[i]->acquire(&locks[i], way);
 
@@ -223,7 +233,7 @@ static void dump_core(void)
 /* Does a step from which the actor comes back; the rest end the thread or the process. */
 static int actor_step(const struct step *step)
 {
-	if (step_is(step, "lock") || step_is(step, "read") || step_is(step, "timed"))
+	if (step_takes(step) || step_is(step, "try") || step_is(step, "try-read"))
 		return acquire(step);
 	if (step_is(step, "unlock"))
 		return kinds[step_lock(step)]->release(&locks[step_lock(step)]);
@@ -368,7 +378,7 @@ static int actor_is_done(struct actor *actor, int timeout_ms)
 /* Waits until the step is done, or the actor is blocked in it or has ended by it. */
 static void actor_watch(struct actor *actor, const struct step *step)
 {
-	int takes_lock = step_is(step, "lock") || step_is(step, "read") || step_is(step, "timed");
+	int takes_lock = step_takes(step);
 	const void *from = NULL;
 	size_t bytes = SIZE_MAX;
 	int i;

@@ -1197,6 +1197,59 @@ static struct alert sample_suspected(void)
 	return alert;
 }
 
+static void test_deep(void **state)
+{
+	struct lock_info lock = queue_lock;
+	struct alert alert = sample_orphan();
+	struct deep_info deep = {
+		.pid = 4700, .probes = 41, .missing = { "sem_wait in /lib/\x1b" }, .n_missing = 1
+	};
+	json_t *json;
+
+	(void)state;
+	lock.type = LOCK_RWLOCK;
+	lock.kind = LOCK_KIND_NONE;
+	lock.proof = PROOF_PROBE;
+	lock.read = true;
+	lock.owner_tid = 0;
+	lock.symbol[0] = lock.map_path[0] = '\0';
+	lock.acquired.time_ns = alert.time_ns - 2500 * NS_PER_MS;
+	alert.locks = &lock;
+	assert_detail(alert, "lock 0x55d0c2f050e0: rwlock, held for reading, proof probe");
+	assert_detail(alert, "  acquired at an unknown place, 2.5 s ago");
+	json = json_of(alert);
+	assert_json_string(json, "locks.0.mode", "read");
+	assert_null(member(json, "locks.0.acquired.stack"));
+	json_decref(json);
+
+	lock.acquired.frame = (struct frame_info){ .address = 0x55d0c2f01234 };
+	assert_detail(alert, "  acquired at 0x55d0c2f01234, 2.5 s ago");
+	strcpy(lock.acquired.frame.module, "/usr/bin/web");
+	lock.acquired.frame.has_offset = true;
+	lock.acquired.frame.offset = 0x1234;
+	assert_detail(alert, "  acquired at /usr/bin/web+0x1234, 2.5 s ago");
+	strcpy(lock.acquired.frame.symbol, "take\x1b+0x1f");
+	strcpy(lock.acquired.frame.build_id, "00ff");
+	assert_detail(alert, "  acquired at take\\x1b+0x1f, /usr/bin/web+0x1234, 2.5 s ago");
+	json = json_of(alert);
+	assert_json_string(json, "locks.0.acquired.stack.0.address", "0x55d0c2f01234");
+	assert_json_string(json, "locks.0.acquired.stack.0.symbol", "take\\x1b+0x1f");
+	assert_json_string(json, "locks.0.acquired.stack.0.offset", "0x1234");
+	assert_json_string(json, "locks.0.acquired.stack.0.build_id", "00ff");
+	json_decref(json);
+
+	alert = sample_ready();
+	alert.deep = &deep;
+	alert.n_deep = 1;
+	assert_detail(alert, "deep: 41 probes in process 4700");
+	assert_detail(alert, "  out of sight: sem_wait in /lib/\\x1b");
+	json = json_of(alert);
+	assert_json_number(json, "deep.0.pid", 4700);
+	assert_json_number(json, "deep.0.probes", 41);
+	assert_json_string(json, "deep.0.missing.0", "sem_wait in /lib/\\x1b");
+	json_decref(json);
+}
+
 static void test_suspected(void **state)
 {
 	struct alert alert = sample_suspected();
@@ -1824,6 +1877,7 @@ int main(void)
 		cmocka_unit_test(test_who),
 		cmocka_unit_test(test_how_it_died),
 		cmocka_unit_test(test_fork),
+		cmocka_unit_test(test_deep),
 		cmocka_unit_test(test_owner_of_another_process),
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_robust),

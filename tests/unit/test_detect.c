@@ -336,6 +336,54 @@ static void waits_for(void **state)
 	assert_false(detect_waits_for(&row, WORD, LAYOUT_GLIBC_MUTEX));
 }
 
+/* For a lock that names nobody. */
+static void waits_for_nameless(void **state)
+{
+	struct task_row row = { .word = WORD, .op = 393, .val = 0, .flags = ROW_BLOCKED };
+
+	(void)state;
+	assert_true(detect_waits_for(&row, WORD, LAYOUT_SEMAPHORE));
+	assert_false(detect_waits_for(&row, WORD + 8, LAYOUT_SEMAPHORE));
+	assert_false(detect_waits_for(&row, WORD, LAYOUT_MUSL_NORMAL)); /* a condition's call */
+	row.val = 16 | FUTEX_WORD_WAITERS;
+	assert_true(detect_waits_for(&row, WORD, LAYOUT_MUSL_NORMAL));
+	assert_true(detect_waits_for(&row, WORD, LAYOUT_MUSL_RWLOCK));
+	row.op = 129; /* FUTEX_WAKE */
+	assert_false(detect_waits_for(&row, WORD, LAYOUT_SEMAPHORE));
+	/* A writer that waits for readers to leave, and one behind it. */
+	row = (struct task_row){ .word = WORD + 8, .op = 393, .val = 2, .flags = ROW_BLOCKED };
+	assert_true(detect_waits_for(&row, WORD + 8, LAYOUT_GLIBC_RWLOCK_READ));
+	row.word = WORD + 12;
+	row.val = 3;
+	assert_true(detect_waits_for(&row, WORD + 8, LAYOUT_GLIBC_RWLOCK_READ));
+}
+
+/* Held by nobody that it names: whoever was seen to take it. Named as what it is. */
+static void nameless(void **state)
+{
+	struct lock_state s = { .address = WORD, .layout = LAYOUT_GLIBC_RWLOCK_READ };
+	struct lock_info info;
+
+	(void)state;
+	assert_false(detect_left_by(&s, 4712));
+	s.held = 1;
+	assert_true(detect_left_by(&s, 4712));
+	detect_lock(&info, &s, PROOF_PROBE, LIBC_GLIBC);
+	assert_int_equal(info.type, LOCK_RWLOCK);
+	assert_int_equal(info.libc, LIBC_GLIBC);
+	assert_true(info.read);
+	assert_int_equal(info.owner_tid, 0);
+	s.layout = LAYOUT_MUSL_NORMAL;
+	detect_lock(&info, &s, PROOF_PROBE, LIBC_UNKNOWN);
+	assert_int_equal(info.type, LOCK_MUTEX);
+	assert_int_equal(info.kind, LOCK_NORMAL);
+	assert_int_equal(info.libc, LIBC_MUSL);
+	s.layout = LAYOUT_SEMAPHORE;
+	detect_lock(&info, &s, PROOF_PROBE, LIBC_GLIBC);
+	assert_int_equal(info.type, LOCK_PYTHON_LOCK);
+	assert_int_equal(info.libc, LIBC_UNKNOWN);
+}
+
 static void parked(void **state)
 {
 	struct task_row row = { .op = 393, .val = 0, .sp = 0x7ffc00001000, .word = 0x7ffc00001020 };
@@ -480,6 +528,8 @@ int main(void)
 		cmocka_unit_test(left_by),
 		cmocka_unit_test(orphans_end),
 		cmocka_unit_test(inferred_orphans_end),
+		cmocka_unit_test(waits_for_nameless),
+		cmocka_unit_test(nameless),
 		cmocka_unit_test(lock_calls),
 		cmocka_unit_test(waits_for),
 		cmocka_unit_test(parked),

@@ -736,6 +736,94 @@ static void other_runtimes(void **state)
 #define MUSL_LINK_LO 0x1230u
 #define MUSL_LINK_HI 0x7f45u
 
+/* Locks that say whether they are held and not by whom. */
+
+static bool held(uint32_t layout, const void *lock)
+{
+	uint64_t word = (uintptr_t)lock + lock_word_offset(layout);
+	struct lock_words words = words_at((const void *)word);
+	struct lock_state s;
+
+	assert_true(lock_is_nameless(layout));
+	assert_true(lock_owner(layout, word, &words, &s));
+	assert_int_equal(s.address, (uintptr_t)lock);
+	assert_int_equal(s.owner, 0);
+	return s.held;
+}
+
+static void glibc_readers(void **state)
+{
+	(void)state;
+	rwlock_init(0, 0);
+	assert_false(held(LAYOUT_GLIBC_RWLOCK_READ, RWLOCK));
+	assert_int_equal(pthread_rwlock_rdlock(RWLOCK), 0);
+	assert_int_equal(pthread_rwlock_rdlock(RWLOCK), 0);
+	assert_int_equal(pthread_rwlock_unlock(RWLOCK), 0);
+	assert_true(held(LAYOUT_GLIBC_RWLOCK_READ, RWLOCK));
+	assert_int_equal(pthread_rwlock_unlock(RWLOCK), 0);
+	assert_false(held(LAYOUT_GLIBC_RWLOCK_READ, RWLOCK));
+	assert_int_equal(pthread_rwlock_wrlock(RWLOCK), 0);
+	assert_false(held(LAYOUT_GLIBC_RWLOCK_READ, RWLOCK));
+	assert_int_equal(pthread_rwlock_unlock(RWLOCK), 0);
+}
+
+static void semaphores(void **state)
+{
+	static union {
+		sem_t semaphore;
+		char room[64]; /* as many words are looked at */
+	} lock;
+
+	(void)state;
+	assert_int_equal(sem_init(&lock.semaphore, 0, 1), 0);
+	assert_false(held(LAYOUT_SEMAPHORE, &lock));
+	assert_int_equal(sem_wait(&lock.semaphore), 0);
+	assert_true(held(LAYOUT_SEMAPHORE, &lock));
+	assert_int_equal(sem_post(&lock.semaphore), 0);
+	assert_false(held(LAYOUT_SEMAPHORE, &lock));
+}
+
+/* As musl writes them: a type before the word, or the word alone. */
+static void musl_nameless(void **state)
+{
+	static const struct {
+		uint32_t layout, type, word;
+		bool fits, held;
+	} rows[] = {
+		{ LAYOUT_MUSL_NORMAL, 0, 0, true, false },
+		{ LAYOUT_MUSL_NORMAL, 0, 16, true, true },
+		{ LAYOUT_MUSL_NORMAL, 128, 16 | FUTEX_WORD_WAITERS, true, true },
+		{ LAYOUT_MUSL_NORMAL, 0, 4712, false, false },
+		{ LAYOUT_MUSL_NORMAL, 1, 16, false, false }, /* recursive: it names its owner */
+		{ LAYOUT_MUSL_RWLOCK, 0, 0, true, false },
+		{ LAYOUT_MUSL_RWLOCK, 0, 0x7fffffff, true, true },
+		{ LAYOUT_MUSL_RWLOCK, 0, 0xffffffff, true, true },
+		{ LAYOUT_MUSL_RWLOCK, 0, 2, true, false },
+		{ LAYOUT_MUSL_RWLOCK_READ, 0, 2 | FUTEX_WORD_WAITERS, true, true },
+		{ LAYOUT_MUSL_RWLOCK_READ, 0, FUTEX_WORD_WAITERS, true, false },
+		{ LAYOUT_MUSL_RWLOCK_READ, 0, 0x7fffffff, true, false },
+		{ LAYOUT_SEMAPHORE, 0, 0xffffffff, true, true }, /* to 1.2.3 */
+		{ LAYOUT_SEMAPHORE, 0, FUTEX_WORD_WAITERS, true, true },
+		{ LAYOUT_SEMAPHORE, 0, 1 | FUTEX_WORD_WAITERS, true, false },
+		{ LAYOUT_SEMAPHORE, 0, 2, false, false }, /* counts: no lock */
+	};
+	struct lock_state s;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
+		struct lock_words w = { .before[2] = rows[i].type,
+					.at[0] = rows[i].word,
+					.have_before = 1,
+					.have_at = LOCK_WORDS_FROM };
+
+		assert_int_equal(lock_owner(rows[i].layout, 4096, &w, &s), rows[i].fits);
+		assert_int_equal(s.held, rows[i].held);
+		assert_int_equal(s.owner, 0);
+		w.have_at = 0;
+		assert_false(lock_owner(rows[i].layout, 4096, &w, &s));
+	}
+}
+
 static struct lock_words musl_words(uint32_t type, uint32_t word, uint32_t count, bool linked)
 {
 	return (struct lock_words){
@@ -1007,6 +1095,9 @@ int main(void)
 		cmocka_unit_test(other_runtimes),
 		cmocka_unit_test(musl_mutex),
 		cmocka_unit_test(musl_waiters),
+		cmocka_unit_test(glibc_readers),
+		cmocka_unit_test(semaphores),
+		cmocka_unit_test(musl_nameless),
 		cmocka_unit_test(not_readable),
 		cmocka_unit_test(nothing_before),
 		cmocka_unit_test(random_memory),

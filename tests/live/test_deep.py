@@ -1,0 +1,544 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Deep mode: the locks that threads of chosen processes hold when they end, uncontended ones included,
+and where they took them. Every claim has its negative: what is free is not said."""
+
+import os
+import pathlib
+import time
+
+import pytest
+
+from deadhold import (
+    ABSENT,
+    ANY,
+    LOCK_KINDS,
+    TIMEOUT,
+    Workload,
+    address,
+    expect,
+    expect_nothing_about_locks,
+    matching,
+    one_of,
+)
+from steps import cleared, expect_orphans, lock, orphaned, stuck, waiter
+
+GLIBC_BITSET = {"op": "FUTEX_WAIT_BITSET"}
+
+@pytest.fixture
+def start_deep(start_agent):
+    """start_deep(workload, …): an agent in deep mode for it. Without the census: it would find some of
+    these locks, too."""
+
+    def start(*workloads, **settings):
+        options = [option for w in workloads if isinstance(w, Workload) for option in ("-p", w.pid)]
+        options += [option for option in workloads if not isinstance(option, Workload)]
+        agent = start_agent("--deep", "--census=off", *options, **settings)
+        for about in agent.ready["deep"]:
+            assert about["probes"] and not about["missing"], agent.said()
+        return agent
+
+    return start
+
+def acquired(function, module=matching("^/")):
+    """Taken in this function of the workload."""
+    frame = {
+        "address": ANY,
+        "symbol": matching(rf"^{function}\+0x[0-9a-f]+$"),
+        "offset": ANY,
+        "module": module,
+    }
+    return {"time": ANY, "stack": [frame]}
+
+def probed(owner, **members):
+    """A lock whose memory names nobody."""
+    return lock(owner, **{"owner_tid": ABSENT, "kind": ABSENT, "proof": "probe", **members})
+
+MUTEX = acquired("mutex_acquire")
+RWLOCK = acquired("rwlock_acquire")
+LIBC = acquired("mtx_lock")
+
+# name → (program, kind of lock, verb, how often, what the lock looks like)
+KINDS = {
+    "normal": ("lock_steps", "normal", "lock", 1, {"acquired": MUTEX}),
+    "normal, try": ("lock_steps", "normal", "try", 1, {"acquired": MUTEX}),
+    "normal, timed": ("lock_steps", "normal", "timed", 1, {"acquired": MUTEX}),
+    "recursive": (
+        "lock_steps", "recursive", "lock", 3,
+        {"kind": "recursive", "recursion": 3, "acquired": MUTEX},
+    ),
+    "errorcheck": (
+        "lock_steps", "errorcheck", "lock", 1, {"kind": "errorcheck", "acquired": MUTEX}
+    ),
+    "adaptive": ("lock_steps", "adaptive", "lock", 1, {"kind": "adaptive", "acquired": MUTEX}),
+    "pi": ("lock_steps", "pi", "lock", 1, {"type": "pi-mutex", "acquired": MUTEX}),
+    "robust": (
+        "lock_steps", "robust", "lock", 1,
+        {"type": "robust-mutex", "robust": True, "proof": one_of("robust-list", "owner-word"),
+         "acquired": MUTEX},
+    ),
+    "rwlock": (
+        "lock_steps", "rwlock", "lock", 1,
+        {"type": "rwlock", "kind": ABSENT, "mode": ABSENT, "acquired": RWLOCK},
+    ),
+    "rwlock, try": (
+        "lock_steps", "rwlock", "try", 1, {"type": "rwlock", "kind": ABSENT, "acquired": RWLOCK}
+    ),
+    "rwlock, timed": (
+        "lock_steps", "rwlock", "timed", 1, {"type": "rwlock", "kind": ABSENT, "acquired": RWLOCK}
+    ),
+    "mtx": ("lock_steps", "mtx", "lock", 1, {"acquired": LIBC}),
+    "std::mutex": ("lock_cxx", "std-mutex", "lock", 1, {"acquired": ANY}),
+    "std::timed_mutex": ("lock_cxx", "std-timed-mutex", "timed", 1, {"acquired": ANY}),
+    "std::recursive_mutex": (
+        "lock_cxx", "std-recursive-mutex", "lock", 2,
+        {"kind": "recursive", "recursion": 2, "acquired": ANY},
+    ),
+    "std::shared_mutex": (
+        "lock_cxx", "std-shared-mutex", "lock", 1,
+        {"type": "rwlock", "kind": ABSENT, "acquired": ANY},
+    ),
+}  # fmt: skip
+
+MUSL_OWNED = {"libc": "musl", "proof": "owner-died", "acquired": MUTEX}
+MUSL_RWLOCK = {"type": "rwlock", "libc": "musl", "acquired": RWLOCK}
+MUSL_NORMAL = {"kind": "normal", "libc": "musl", "acquired": MUTEX}
+
+# The same of locks whose memory names nobody, or keeps no name.
+NAMELESS = {
+    "rwlock, read": (
+        "lock_steps", "rwlock", "read", 1, {"type": "rwlock", "mode": "read", "acquired": RWLOCK}
+    ),
+    "rwlock, read twice": (
+        "lock_steps", "rwlock", "read", 2, {"type": "rwlock", "mode": "read", "acquired": RWLOCK}
+    ),
+    "rwlock, try-read": (
+        "lock_steps", "rwlock", "try-read", 1,
+        {"type": "rwlock", "mode": "read", "acquired": RWLOCK},
+    ),
+    "rwlock, timed-read": (
+        "lock_steps", "rwlock", "timed-read", 1,
+        {"type": "rwlock", "mode": "read", "acquired": RWLOCK},
+    ),
+    "std::shared_mutex, read": (
+        "lock_cxx", "std-shared-mutex", "read", 1,
+        {"type": "rwlock", "mode": "read", "acquired": ANY},
+    ),
+    "musl normal": ("musl_steps", "normal", "lock", 1, MUSL_NORMAL),
+    "musl normal, try": ("musl_steps", "normal", "try", 1, MUSL_NORMAL),
+    "musl normal, timed": ("musl_steps", "normal", "timed", 1, MUSL_NORMAL),
+    "musl mtx": ("musl_steps", "mtx", "lock", 1, {**MUSL_NORMAL, "acquired": ANY}),
+    "musl rwlock": ("musl_steps", "rwlock", "lock", 1, {**MUSL_RWLOCK, "mode": ABSENT}),
+    "musl rwlock, try": ("musl_steps", "rwlock", "try", 1, MUSL_RWLOCK),
+    "musl rwlock, timed": ("musl_steps", "rwlock", "timed", 1, MUSL_RWLOCK),
+    "musl rwlock, read": ("musl_steps", "rwlock", "read", 1, {**MUSL_RWLOCK, "mode": "read"}),
+    "musl rwlock, read twice": (
+        "musl_steps", "rwlock", "read", 2, {**MUSL_RWLOCK, "mode": "read"}
+    ),
+    "musl rwlock, try-read": (
+        "musl_steps", "rwlock", "try-read", 1, {**MUSL_RWLOCK, "mode": "read"}
+    ),
+    "musl recursive": (
+        "musl_steps", "recursive", "lock", 3, {"kind": "recursive", "recursion": 3, **MUSL_OWNED}
+    ),
+    "musl errorcheck": ("musl_steps", "errorcheck", "lock", 1, {"kind": "errorcheck", **MUSL_OWNED}),
+}  # fmt: skip
+
+def take(w, verb, times=1, who="owner", name="A"):
+    """Has an actor take a lock, so many times; the event of the last time."""
+    step = f"{who} {verb} {name}" + (" 5" if verb.startswith("timed") else "")
+    for _ in range(times):
+        event = w.do(step)
+    return event
+
+def released(w, times, who="owner", name="A"):
+    for _ in range(times):
+        w.do(f"{who} unlock {name}")
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_held(start_deep, start_steps, kind):
+    program, name, verb, times, looks = KINDS[kind]
+    w = start_steps(name, program=program)
+    agent = start_deep(w)
+    owner = take(w, verb, times)
+    w.dies("owner return")
+    agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    held = lock(owner, **looks)
+    expect_orphans(
+        agent, w, [orphaned(owner, [held], agent.reason("return"), [], severity="warning")]
+    )
+
+@pytest.mark.parametrize("kind", NAMELESS)
+def test_held_nameless(start_deep, start_steps, kind):
+    program, name, verb, times, looks = NAMELESS[kind]
+    w = start_steps(name, program=program)
+    agent = start_deep(w)
+    owner = take(w, verb, times)
+    w.dies("owner return")
+    agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    if looks.get("proof") == "owner-died":
+        looks = {"owner_tid": owner["ns_tid"], **looks}
+    expect_orphans(
+        agent,
+        w,
+        [orphaned(owner, [probed(owner, **looks)], agent.reason("return"), [], severity="warning")],
+    )
+
+@pytest.mark.parametrize("kind", [*KINDS, *NAMELESS])
+def test_released(start_deep, start_steps, kind):
+    """As often as it was taken."""
+    program, name, verb, times, _ = {**KINDS, **NAMELESS}[kind]
+    w = start_steps(name, program=program)
+    agent = start_deep(w)
+    take(w, verb, times)
+    released(w, times)
+    w.dies("owner return")
+    expect_nothing_about_locks(agent, w, sweeps=1)
+
+@pytest.mark.parametrize("program", ["lock_steps", "musl_steps"])
+def test_read_twice_released_once(start_deep, start_steps, program):
+    w = start_steps("rwlock", program=program)
+    agent = start_deep(w)
+    take(w, "read")
+    owner = take(w, "read")
+    released(w, 1)
+    w.dies("owner return")
+    agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    libc = "musl" if program == "musl_steps" else "glibc"
+    held = probed(owner, type="rwlock", mode="read", libc=libc)
+    expect_orphans(
+        agent, w, [orphaned(owner, [held], agent.reason("return"), [], severity="warning")]
+    )
+
+@pytest.mark.parametrize("program", ["lock_steps", "musl_steps"])
+@pytest.mark.parametrize("kind", ["normal", "rwlock", "errorcheck"])
+def test_failed_attempts(start_deep, start_steps, program, kind):
+    """Whoever did not get it does not hold it, though somebody else does: who lives."""
+    w = start_steps(kind, program=program)
+    agent = start_deep(w)
+    take(w, "lock", who="holder")
+    busy = 16
+    w.do("other try A", result=busy)
+    w.blocks("other timed A 1")
+    w.then("other timed A 1", result=110)
+    if kind == "rwlock":
+        w.do("other try-read A", result=busy)
+        w.blocks("other timed-read A 1")
+        w.then("other timed-read A 1", result=110)
+    w.dies("other return")
+    expect_nothing_about_locks(agent, w, sweeps=1)
+
+@pytest.mark.parametrize("program", ["lock_steps", "musl_steps"])
+def test_two_readers(start_deep, start_steps, program):
+    """One of them dies with it, one lives with it, one had it."""
+    w = start_steps("rwlock", program=program)
+    agent = start_deep(w)
+    take(w, "read", who="lives")
+    take(w, "read", who="had")
+    owner = take(w, "read")
+    released(w, 1, who="had")
+    w.dies("had return")
+    w.dies("owner return")
+    agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    libc = "musl" if program == "musl_steps" else "glibc"
+    held = probed(owner, type="rwlock", mode="read", libc=libc)
+    expect_orphans(
+        agent, w, [orphaned(owner, [held], agent.reason("return"), [], severity="warning")]
+    )
+
+@pytest.mark.parametrize("program", ["lock_steps", "musl_steps"])
+def test_foreign_unlock_before(start_deep, start_steps, program):
+    """Another thread unlocked it, a third one has it."""
+    w = start_steps("normal", program=program)
+    agent = start_deep(w)
+    take(w, "lock")
+    released(w, 1, who="other")
+    take(w, "lock", who="third")
+    w.dies("owner return")
+    expect_nothing_about_locks(agent, w, sweeps=1)
+
+@pytest.mark.parametrize("program", ["lock_steps", "musl_steps"])
+def test_foreign_unlock_after(start_deep, start_steps, program):
+    """Another thread unlocks it when the owner is dead, and a third one takes it."""
+    w = start_steps("normal", program=program)
+    agent = start_deep(w)
+    owner = take(w, "lock")
+    w.dies("owner return")
+    agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    released(w, 1, who="other")
+    take(w, "lock", who="third")
+    agent.wait_for(kind="orphan-cleared", pid=w.pid)
+    held = lock(owner) if program == "lock_steps" else probed(owner, **MUSL_NORMAL)
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], agent.reason("return"), [], severity="warning"),
+            cleared(held, "foreign-unlock"),
+        ],
+    )
+
+WAITED = {
+    "rwlock, read": ("lock_steps", "rwlock", "read", "lock",
+                     {"type": "rwlock", "mode": "read"}, GLIBC_BITSET),
+    "musl normal": ("musl_steps", "normal", "lock", "lock", MUSL_NORMAL, {}),
+    "musl rwlock": ("musl_steps", "rwlock", "lock", "read", MUSL_RWLOCK, {}),
+    "musl rwlock, read": ("musl_steps", "rwlock", "read", "lock",
+                          {**MUSL_RWLOCK, "mode": "read"}, {}),
+}  # fmt: skip
+
+@pytest.mark.parametrize("kind", WAITED)
+def test_waiters(start_deep, start_steps, kind):
+    """Those who wait for a lock that names nobody: before the end of its owner, and after it."""
+    program, name, verb, waits, looks, wait = WAITED[kind]
+    w = start_steps(name, program=program)
+    agent = start_deep(w)
+    owner = take(w, verb)
+    before = w.blocks(f"before {waits} A")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    after = w.blocks(f"after {waits} A")
+    agent.wait_for(kind="orphan-wait", pid=w.pid, count=2)
+    reason = agent.reason("return")
+    held = probed(owner, **looks)
+    said = expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(owner, [held], reason, [waiter(before, **wait)]),
+            stuck(before, held, owner, reason, wait),
+            stuck(after, held, owner, reason, {"op": matching("^FUTEX_WAIT")}),
+        ],
+        stop=False,
+    )
+    agent.wait_sweeps(2)
+    assert agent.alerts_of(w.pid) == said  # each waiter once
+
+def test_cancelled_in_cond_wait(start_deep, start_steps):
+    """It takes the mutex again before it ends, and its handler, if there is one, unlocks."""
+    w = start_steps("normal", "normal")
+    agent = start_deep(w)
+    take(w, "lock", who="clean")
+    w.blocks("clean wait-guarded A")
+    w.go("cancel clean A")
+    w.event("died", step="cancel clean A")
+    owner = take(w, "lock", name="B")
+    w.blocks("owner wait B")
+    w.go("cancel owner B")
+    w.event("died", step="cancel owner B")
+    agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    expect_orphans(
+        agent,
+        w,
+        [
+            orphaned(
+                owner, [lock(owner, acquired=MUTEX)], agent.reason("cancel"), [], severity="warning"
+            )
+        ],
+        kinds=LOCK_KINDS,
+    )
+
+def test_all_in_one_alert(start_deep, start_steps):
+    """In the order in which they were taken; the one that somebody waits for is proven otherwise."""
+    w = start_steps("rwlock", "normal", "robust", "recursive")
+    agent = start_deep(w)
+    owner = take(w, "read", name="A")
+    take(w, "lock", name="D")
+    mutex = take(w, "lock", name="B")
+    b = w.blocks("waiter lock B")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    (said,) = [a for a in agent.alerts_of(w.pid) if a["kind"] == "lock-orphaned"]
+    assert {(found["type"], found["proof"]) for found in said["locks"]} == {
+        ("rwlock", "probe"), ("mutex", "owner-word")
+    }, said  # fmt: skip
+    assert len(said["locks"]) == 3 and said["severity"] == "critical", said
+    assert all(found["acquired"]["stack"] for found in said["locks"]), said
+    assert mutex and b and owner
+
+# --- How many, and what does not fit. ---
+
+@pytest.mark.parametrize("program", ["lock_deep", "musl_deep"])
+def test_a_thousand_locks(start_deep, start_workload, program):
+    w = start_workload(program)
+    w.event("started")
+    agent = start_deep(w)
+    w.go("many 1000")
+    held = w.event("locked")
+    w.go("die")
+    w.event("died")
+    said = agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    bytes_each = 40
+    first = int(held["lock"], 16)
+    wanted = [address(first + i * bytes_each) for i in range(1000)]
+    assert [found["address"] for found in said["locks"]] == wanted
+    proof = "owner-word" if program == "lock_deep" else "probe"
+    assert {found["proof"] for found in said["locks"]} == {proof}
+    assert said["thread"]["tid"] == held["tid"] and said["severity"] == "warning"
+    w.end()
+    kinds = ("lock-orphaned", "orphan-wait", "lock-suspected")
+    assert expect(agent, w, [ANY], kinds=kinds) == [said]
+
+def test_overflow_is_counted(start_deep, start_workload):
+    w = start_workload("lock_deep")
+    w.event("started")
+    agent = start_deep(w, "--deep-locks=100", allow_loss=True)
+    w.go("many 1000")
+    w.event("locked")
+    w.go("die")
+    w.event("died")
+    said = agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    loss = agent.wait_for(kind="loss")
+    agent.stop()
+    assert 0 < len(said["locks"]) <= 100
+    lost = sum(a["where"].get("deep", 0) for a in agent.alerts if a["kind"] == "loss")
+    assert lost >= 900 and "deep" in loss["where"], agent.said()
+
+# --- The processes. ---
+
+def text_at(pid, *addresses):
+    """What a process has as its code at these addresses."""
+    with open(f"/proc/{pid}/mem", "rb") as memory:
+        return [os.pread(memory.fileno(), 8, int(at, 16)) for at in addresses]
+
+def text_of(event):
+    return text_at(event["pid"], event["lock"], event["unlock"], event["read"])
+
+def test_others_are_untouched(start_deep, start_workload):
+    chosen, other = start_workload("lock_deep"), start_workload("lock_deep")
+    texts = {}
+    for w in (chosen, other):
+        texts[w] = w.event("started")
+    before = text_of(texts[chosen])
+    assert text_of(texts[other]) == before
+    agent = start_deep(chosen)
+    assert text_of(texts[other]) == before
+    during = text_of(texts[chosen])
+    assert [text[:1] for text in during] == [b"\xcc"] * 3, during
+    agent.stop()
+    # The kernel takes the probes away when their last descriptor is closed, which nobody waits for.
+    assert eventually(lambda: text_of(texts[chosen]) == before)
+
+def test_nothing_is_left_after_kill(start_deep, start_workload):
+    w = start_workload("lock_deep")
+    started = w.event("started")
+    before = text_of(started)
+    agent = start_deep(w)
+    assert text_of(started) != before
+    agent.kill()
+    assert eventually(lambda: text_of(started) == before)
+
+def eventually(condition):
+    """Whether it becomes true in time."""
+    until = time.monotonic() + TIMEOUT
+    while not condition():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.01)
+    return True
+
+@pytest.mark.parametrize("program", ["lock_deep", "musl_deep"])
+def test_attached_in_the_midst(start_deep, start_workload, program):
+    """Threads take locks, release them and end all the time: nobody left one."""
+    w = start_workload(program)
+    w.event("started")
+    w.go("churn")
+    w.event("churning")
+    agent = start_deep(w)
+    agent.wait_sweeps(4)
+    w.go("stop")
+    assert w.event("churned")["rounds"] > 0
+    agent.wait_sweeps(1)
+    w.end()
+    assert not agent.stop()[-1]["losses"]
+    assert not agent.alerts_of(w.pid, kinds=LOCK_KINDS), agent.said()
+
+def test_unwinding(start_deep, start_workload):
+    """Cancelled, by pthread_exit and by a C++ exception, out of every function in which a thread can be
+    blocked: the destructors run. The semaphores' are probed where there is a Python."""
+    libraries = sorted(pathlib.Path.home().glob(".pyenv/versions/3.*/lib/libpython3.*.so.1.0"))
+    env = {"LD_PRELOAD": str(libraries[-1])} if libraries else {}
+    w = start_workload("deep_unwind", env=env)
+    w.event("started")
+    agent = start_deep(w)
+    (about,) = agent.ready["deep"]
+    assert about["probes"] > (35 if libraries else 20)
+    w.go("go")
+    w.event("over")
+    left = [event for event in w.events if event["event"] == "left"]
+    assert len(left) == 12 * 3
+    for event in left:
+        assert event["destroyed"] == 1, event
+        assert event["caught"] == (event["how"] == "throw"), event
+    w.end()
+    expect_nothing_about_locks(agent, w)
+    if not libraries:
+        pytest.skip("sem_wait and its kin were not probed: no shared libpython is installed")
+
+def test_main_thread_ends(start_deep, start_workload):
+    """The probes know the process by a thread. When that ends they are attached anew, and what may have
+    been missed meanwhile is counted."""
+    w = start_workload("lock_deep")
+    w.event("started")
+    agent = start_deep(w, allow_loss=True)
+    w.go("leave")
+    w.event("started")
+    assert agent.err.wait(
+        lambda: sum("probes in" in line and "libc.so" in line and f" {n} " in line
+                    for line in agent.errors for n in [agent.ready["deep"][0]["probes"]]) >= 2,
+        TIMEOUT,
+    ), agent.said()  # fmt: skip
+    agent.wait_sweeps(1)
+    w.go("many 3")
+    held = w.event("locked")
+    w.go("die")
+    said = agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    assert said["thread"]["tid"] == held["tid"] and len(said["locks"]) == 3
+    assert all(found["acquired"]["stack"] for found in said["locks"])
+    agent.stop()
+    assert agent.alerts[-1]["losses"].keys() == {"deep"}, agent.said()
+
+def test_exec(start_deep, start_workload):
+    """The new program is seen as the old one was."""
+    w = start_workload("lock_deep")
+    w.event("started")
+    agent = start_deep(w)
+    w.go("exec")
+    w.event("started")
+    agent.wait_sweeps(1)
+    w.go("many 3")
+    held = w.event("locked")
+    w.go("die")
+    said = agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    assert said["thread"]["tid"] == held["tid"] and len(said["locks"]) == 3
+    assert all(found["acquired"]["stack"] for found in said["locks"])
+
+@pytest.mark.parametrize("children", [False, True])
+def test_children(start_deep, start_workload, children):
+    """Those that are forked later: on request. A child that is not wanted runs as ever, and what it has
+    of the probes goes as it comes upon it."""
+    w = start_workload("lock_deep")
+    started = w.event("started")
+    before = text_of(started)
+    agent = start_deep(w, *(["--deep-children"] if children else []))
+    w.go("fork")
+    child = w.event("forked")
+    if children:
+        assert agent.err.wait(
+            lambda: sum("probes in" in line and "libc.so" in line and " 1 probe" not in line
+                        for line in agent.errors) >= 2, TIMEOUT,
+        ), agent.said()  # fmt: skip
+    w.go("many 3")
+    held = w.event("locked")
+    assert held["pid"] == child["pid"] != w.pid
+    if not children:
+        assert text_at(child["pid"], started["lock"]) == before[:1]
+    w.go("die")
+    w.event("died")
+    if children:
+        said = agent.wait_for(kind="lock-orphaned", timeout=TIMEOUT, predicate=lambda a: (
+            a["process"]["pid"] == child["pid"]))  # fmt: skip
+        assert len(said["locks"]) == 3
+        assert all(found["acquired"]["stack"] for found in said["locks"])
+    agent.stop()
+    if not children:
+        assert not agent.alerts_of(child["pid"], kinds=LOCK_KINDS)
