@@ -122,16 +122,18 @@ static __always_inline bool runs_on(struct task_struct *target, __u32 wanted)
 static __always_inline bool send_is_noise(const struct send *send, struct task_struct *target)
 {
 	struct noise_send as = { send->signal, send->call, send->relation };
-	struct noise_match match = {};
+	__u32 match = 0;
 	int i;
 
 	/* A TID was named and the whole process is hit: never everyday traffic. */
 	if (send->group || send->signal < 1 || send->signal > 64)
 		return false;
-	for (i = 0; i < NOISE_RULES && !match.always; i++)
-		noise_match(&match, &noise_rules[i], &as);
-	return match.always ||
-	       (!send->fatal && (match.if_harmless || runs_on(target, match.if_runtimes)));
+	for (i = 0; i < NOISE_RULES; i++)
+		match |= noise_match(&noise_rules[i], &as);
+	if (match & NOISE_ALWAYS)
+		return true;
+	return !send->fatal &&
+	       (match & NOISE_IF_HARMLESS || runs_on(target, match & NOISE_IF_RUNTIMES));
 }
 
 static __always_inline void noise_count(const struct send *send, struct task_struct *target)

@@ -133,11 +133,11 @@ static uint32_t signal_relation(const struct ev_signal *signal)
 uint32_t policy_runtimes(const struct ev_signal *signal)
 {
 	struct noise_send send = { signal->signal, signal->call, signal_relation(signal) };
-	struct noise_match match = { 0 };
+	uint32_t match = 0;
 
 	if (signal->flags & (SIGNAL_GROUP | SIGNAL_FATAL) || send.signal < 1 || send.signal > 64)
 		return 0;
 	for (size_t i = 0; i < RULES; i++)
-		noise_match(&match, &rules[i].rule, &send);
-	return match.if_runtimes;
+		match |= noise_match(&rules[i].rule, &send);
+	return match & NOISE_IF_RUNTIMES;
 }
