@@ -143,7 +143,8 @@ static void scenario(const struct function *function, const char *how)
 	pthread_t thread;
 
 	lock_take(function->kind);
-	destroyed = caught = 0;
+	destroyed = 0;
+	caught = 0;
 	throws = !strcmp(how, "throw");
 	gate_make(&ready);
 	need(pthread_create(&thread, NULL, victim_run, const_cast<struct function *>(function)),
