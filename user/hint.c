@@ -31,6 +31,14 @@ static bool all_robust(const struct alert *alert)
 	return alert->n_locks > 0;
 }
 
+static bool any_by_shape(const struct alert *alert)
+{
+	for (size_t i = 0; i < alert->n_locks; i++)
+		if (alert->locks[i].proof == PROOF_SHAPE)
+			return true;
+	return false;
+}
+
 static void hint_orphan(const struct alert *alert, char out[HINT_BYTES])
 {
 	const char *now = "", *code = NULL;
@@ -90,8 +98,9 @@ bool alert_hint(const struct alert *alert, char out[HINT_BYTES])
 		hint_orphan(alert, out);
 		break;
 	case ALERT_LOCK_SUSPECTED:
-		snprintf(out, HINT_BYTES,
-			 "it may be chance: deadhold explain lock-suspected says how to tell");
+		snprintf(out, HINT_BYTES, "%s: deadhold explain %s says how to tell",
+			 any_by_shape(alert) ? "it may be chance" : "the lock records no owner",
+			 any_by_shape(alert) ? "lock-suspected" : "inferred");
 		break;
 	case ALERT_THREAD_SIGNAL:
 	case ALERT_TID_KILL:

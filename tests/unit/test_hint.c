@@ -87,6 +87,18 @@ static void signals(void **state)
 		    "CPython runs handlers in its main thread, *");
 }
 
+/* Of a lock that keeps no owner nobody can say that it only looks like one. */
+static void suspicions(void **state)
+{
+	struct lock_info lock = { .proof = PROOF_SHAPE };
+	struct alert alert = { .kind = ALERT_LOCK_SUSPECTED, .locks = &lock, .n_locks = 1 };
+
+	(void)state;
+	assert_hint(alert, "it may be chance: deadhold explain lock-suspected *");
+	lock.proof = PROOF_INFERRED;
+	assert_hint(alert, "the lock records no owner: deadhold explain inferred *");
+}
+
 static void forced_ends(void **state)
 {
 	struct call_info called = { .state = ASYNC_PENDING };
@@ -151,6 +163,7 @@ int main(void)
 		cmocka_unit_test(signals),
 		cmocka_unit_test(nothing_to_say),
 		cmocka_unit_test(hints_lead_somewhere),
+		cmocka_unit_test(suspicions),
 		cmocka_unit_test(forced_ends),
 	};
 

@@ -61,10 +61,12 @@ static const struct probe_site sites[] = {
 };
 static const struct probe_plan plan = { .sites = sites, .n_sites = 6 };
 
+static struct probe_found found;
+
 static ssize_t own_points(struct probe_point *points, size_t room)
 {
 	return probe_file_points(open("/proc/self/exe", O_RDONLY), PROBE_PROGRAM, &plan, points,
-				 room);
+				 room, &found);
 }
 
 static void own_function(void **state)
@@ -123,15 +125,15 @@ static void no_program(void **state)
 	struct probe_point points[8];
 
 	(void)state;
-	assert_int_equal(probe_file_points(file_of("", 0), PROBE_PROGRAM, &plan, points, 8),
+	assert_int_equal(probe_file_points(file_of("", 0), PROBE_PROGRAM, &plan, points, 8, &found),
 			 -EINVAL);
-	assert_int_equal(
-		probe_file_points(file_of("#!/bin/sh\n", 10), PROBE_PROGRAM, &plan, points, 8),
-		-EINVAL);
+	assert_int_equal(probe_file_points(file_of("#!/bin/sh\n", 10), PROBE_PROGRAM, &plan, points,
+					   8, &found),
+			 -EINVAL);
 	/* e_machine: another one */
-	assert_int_equal(
-		probe_file_points(file_damaged(18, 0x28, 1), PROBE_PROGRAM, &plan, points, 8),
-		-ENOEXEC);
+	assert_int_equal(probe_file_points(file_damaged(18, 0x28, 1), PROBE_PROGRAM, &plan, points,
+					   8, &found),
+			 -ENOEXEC);
 }
 
 /* Whatever the file says: points within it, or an error, and in time. */
@@ -148,7 +150,7 @@ static void anything_goes(void **state)
 		size_t at = i % 2 ? (size_t)rand() % 64 : (size_t)rand() % st.st_size;
 
 		n = probe_file_points(file_damaged(at, rand() & 0xff, 1 + rand() % 64),
-				      PROBE_PROGRAM, &plan, points, 8);
+				      PROBE_PROGRAM, &plan, points, 8, &found);
 		assert_true(n <= 8);
 		for (ssize_t p = 0; p < n; p++)
 			assert_true(points[p].site < plan.n_sites);
