@@ -90,12 +90,12 @@ static void signals(void **state)
 /* Of a lock that keeps no owner nobody can say that it only looks like one. */
 static void suspicions(void **state)
 {
-	struct lock_info lock = { .proof = PROOF_SHAPE };
-	struct alert alert = { .kind = ALERT_LOCK_SUSPECTED, .locks = &lock, .n_locks = 1 };
+	struct lock_info suspect = { .proof = PROOF_SHAPE };
+	struct alert alert = { .kind = ALERT_LOCK_SUSPECTED, .locks = &suspect, .n_locks = 1 };
 
 	(void)state;
 	assert_hint(alert, "it may be chance: deadhold explain lock-suspected *");
-	lock.proof = PROOF_INFERRED;
+	suspect.proof = PROOF_INFERRED;
 	assert_hint(alert, "the lock records no owner: deadhold explain inferred *");
 }
 
