@@ -32,7 +32,7 @@ static long count;
 /* Takes every lock once, holds it while others run, and releases it. */
 static void traffic(int first)
 {
-	struct lock_way way = { 0, 0 };
+	struct lock_way way = { 0 };
 	int i;
 
 	for (i = 0; i < n_locks; i++) {
