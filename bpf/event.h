@@ -148,7 +148,8 @@ enum send_call {
 #define SIGNAL_GROUP	 1 /* shared pending: the whole process */
 #define SIGNAL_FATAL	 2 /* default disposition, which ends the process */
 #define SIGNAL_HAS_CODE	 4
-#define SIGNAL_NO_SENDER 8 /* current is not the sender: an interrupt */
+#define SIGNAL_NO_SENDER 8  /* current is not the sender: an interrupt */
+#define SIGNAL_ENDS	 16 /* this very send has begun to end the process */
 
 struct ev_signal {
 	struct ev_head head;
@@ -317,6 +318,20 @@ struct deep_row {
 /* deep_pythons: TGID → where the code of its Python is. Only what that calls makes locks of semaphores. */
 struct deep_span {
 	__u64 start, end;
+};
+
+/* Which sends are told to the agent at all. A list or mask that is empty lets all through. */
+#define SEND_FILTER_IDS 64
+struct send_filter {
+	__u64 signals; /* bit N − 1 for signal N */
+	__u64 not_signals;
+	__u32 n_targets;
+	__u32 n_senders;
+	__u32 target[SEND_FILTER_IDS]; /* processes; not asked of sends that failed */
+	__u32 sender[SEND_FILTER_IDS]; /* likewise */
+	/* Signal and sender are asked of sends that failed alone: the others may explain a death. */
+	__u32 failed_alone;
+	__u32 pad;
 };
 
 #define ROW_EXITING 1 /* past its exit hook, or a zombie */

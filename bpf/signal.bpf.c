@@ -19,6 +19,29 @@
 /* Filled by the agent from its policy table. */
 const volatile struct noise_rule noise_rules[NOISE_RULES] = {};
 
+/* Filled by the agent from the options. Where nothing is filtered, the checks are no code at all. */
+const volatile struct send_filter send_filter = {};
+
+static __always_inline bool filter_has(const volatile __u32 *list, __u32 n, __u32 id)
+{
+	__u32 i;
+
+	for (i = 0; i < SEND_FILTER_IDS && i < n; i++) {
+		if (list[i] == id)
+			return true;
+	}
+	return !n;
+}
+
+static __always_inline bool filter_signal(__u32 signal)
+{
+	__u64 bit = signal ? 1ull << ((signal - 1) & 63) : 0;
+
+	if (send_filter.signals && !(send_filter.signals & bit))
+		return false;
+	return !(send_filter.not_signals & bit);
+}
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -195,6 +218,18 @@ static __always_inline bool send_is_fatal(__u32 signal, struct task_struct *targ
 	return !handler || signal == 9;
 }
 
+/*
+ * Has this send begun to end the process? complete_signal() has run by now, and on a process that is
+ * ending already the signal would have been ignored (prepare_signal()). Of signals that dump core it is
+ * the target itself that ends the process, later.
+ */
+static __always_inline bool send_ends(__u32 signal, struct task_struct *target, int result)
+{
+	return (result == TRACE_SIGNAL_DELIVERED || result == TRACE_SIGNAL_LOSE_INFO) &&
+	       target->signal->flags & SIGNAL_GROUP_EXIT &&
+	       target->signal->group_exit_code == (int)signal;
+}
+
 static __always_inline void signal_say(const struct send *send, struct task_struct *current,
 				       struct task_struct *target, int result)
 {
@@ -218,6 +253,8 @@ static __always_inline void signal_say(const struct send *send, struct task_stru
 		ev->flags |= SIGNAL_GROUP;
 	if (send->fatal)
 		ev->flags |= SIGNAL_FATAL;
+	if (send_ends(send->signal, target, result))
+		ev->flags |= SIGNAL_FATAL | SIGNAL_ENDS;
 	event_submit(ev);
 }
 
@@ -231,6 +268,10 @@ int BPF_PROG(signal_generate, int signal, struct kernel_siginfo *info, struct ta
 
 	if (group && leader)
 		return 0;
+	if (!filter_has(send_filter.target, send_filter.n_targets, target->tgid))
+		return 0;
+	if (!send_filter.failed_alone && !filter_signal(signal))
+		return 0;
 	send_code(&send, info);
 	send_call(&send, current, target, info);
 	/* Group signals at a non-leader: PDEATHSIG, timers, pidfds do that too, and mean the process. */
@@ -240,7 +281,9 @@ int BPF_PROG(signal_generate, int signal, struct kernel_siginfo *info, struct ta
 	send.fatal = send_is_fatal(signal, target, result);
 	if (send_is_noise(&send, target))
 		noise_count(&send, target);
-	else
+	else if (send_filter.failed_alone ||
+		 filter_has(send_filter.sender, send_filter.n_senders,
+			    send.call == SEND_TIMER ? 0 : current->tgid))
 		signal_say(&send, current, target, result);
 	return 0;
 }
@@ -262,6 +305,9 @@ static __always_inline int send_exit(long ret)
 	which = send_call_of(&call, &signal);
 	if (which == SEND_UNKNOWN || signal > 64 || ret > 0 || ret == -EAGAIN ||
 	    (ret == 0 && signal != 0))
+		return 0;
+	if (!filter_signal(signal) ||
+	    !filter_has(send_filter.sender, send_filter.n_senders, task->tgid))
 		return 0;
 	if (!event_reserve_or(ev, EV_SEND_FAILED, LOSS_SIGNALS))
 		return 0;

@@ -316,6 +316,10 @@ REQUIRED = {
     "tid-kill": ["signal", "process", "thread"],
     "thread-cancel": ["sender", "process", "ident"],
     "async-exception": ["sender", "process", "ident"],
+    "incident": [
+        "incident_id", "revision", "state", "headline", "process", "dead", "dead_count", "locks",
+        "locks_count", "victims", "chain",
+    ],
     "noise": ["signal", "count", "interval_s"],
     "loss": ["events", "where"],
     "summary": ["counts", "losses", "run_time_s"],
@@ -360,8 +364,10 @@ def mutations(alert):
         for wrong in (None, [], "", {"x": 1}, 1.5):
             if path[-1] in ("interval_s", "run_time_s", "seconds") and wrong == 1.5:
                 continue
-            if path[-1] == "waiters" and wrong == []:
+            if path[-1] in ("waiters", "chain", "sample") and wrong == []:
                 continue
+            if alert["kind"] == "incident" and path[-1] == "locks" and wrong == []:
+                continue  # a signal ended the process
             if path[-1] in OPEN_OBJECTS and wrong == {"x": 1}:
                 continue
             yield (

@@ -15,6 +15,7 @@ static const char *const kind_names[ALERT_KINDS] = {
 	[ALERT_TID_KILL] = "tid-kill",
 	[ALERT_THREAD_CANCEL] = "thread-cancel",
 	[ALERT_ASYNC_EXCEPTION] = "async-exception",
+	[ALERT_INCIDENT] = "incident",
 	[ALERT_NOISE] = "noise",
 	[ALERT_LOSS] = "loss",
 	[ALERT_SUMMARY] = "summary",
@@ -96,9 +97,17 @@ static const char *const cleared_how_names[CLEARED_HOWS] = {
 };
 
 static const char *const cause_kind_names[CAUSE_KINDS] = {
+	[CAUSE_NONE] = "none",
 	[CAUSE_THREAD_CANCEL] = "thread-cancel",
 	[CAUSE_ASYNC_EXCEPTION] = "async-exception",
 	[CAUSE_THREAD_SIGNAL] = "thread-signal",
+	[CAUSE_TID_KILL] = "tid-kill",
+};
+
+static const char *const incident_state_names[INCIDENT_STATES] = {
+	[INCIDENT_OPEN] = "open",
+	[INCIDENT_UPDATED] = "updated",
+	[INCIDENT_CLOSED] = "closed",
 };
 
 static const char *const call_named_names[NAMED_KINDS] = {
@@ -185,6 +194,11 @@ const char *cleared_how_name(enum cleared_how how)
 const char *cause_kind_name(enum cause_kind kind)
 {
 	return NAME_OF(cause_kind_names, kind);
+}
+
+const char *incident_state_name(enum incident_state state)
+{
+	return NAME_OF(incident_state_names, state);
 }
 
 const char *call_named_name(enum call_named named)

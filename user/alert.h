@@ -35,6 +35,7 @@ enum alert_kind {
 	ALERT_TID_KILL,
 	ALERT_THREAD_CANCEL,
 	ALERT_ASYNC_EXCEPTION,
+	ALERT_INCIDENT,
 	ALERT_NOISE,
 	ALERT_LOSS,
 	ALERT_SUMMARY,
@@ -53,6 +54,7 @@ struct process_info {
 	int64_t uid;		   /* -1: unknown */
 	char user[USER_BYTES + 1]; /* empty: unknown */
 	char comm[NAME_BYTES + 1];
+	char parent_comm[NAME_BYTES + 1];	   /* of ppid; empty: unknown */
 	char exe[PATH_BYTES];			   /* empty: unknown */
 	char cgroup[PATH_BYTES];		   /* empty: unknown */
 	char container_id[CONTAINER_ID_BYTES + 1]; /* empty: in none, or unknown */
@@ -195,6 +197,7 @@ struct waiter_info {
 	struct thread_info thread;
 	size_t lock; /* which of the alert's locks, from 0 on */
 	struct wait_info wait;
+	struct thread_info behind; /* incident: it waits for this thread, which is stuck itself */
 };
 
 enum signal_scope { SCOPE_THREAD, SCOPE_PROCESS };
@@ -230,6 +233,7 @@ struct signal_info {
 	enum signal_result result;
 	int32_t error; /* positive errno where result is RESULT_FAILED */
 	bool fatal;
+	bool ends; /* this very send has begun to end the process */
 };
 
 enum cleared_how {
@@ -247,6 +251,7 @@ enum cause_kind {
 	CAUSE_THREAD_CANCEL,
 	CAUSE_ASYNC_EXCEPTION,
 	CAUSE_THREAD_SIGNAL,
+	CAUSE_TID_KILL,
 	CAUSE_KINDS,
 };
 
@@ -258,6 +263,7 @@ struct cause_info {
 	uint64_t before_ns;
 	bool certain; /* it is why the thread ended; else it preceded that, and no more is known */
 	char exception[TYPE_NAME_BYTES]; /* empty: unknown, or none */
+	struct signal_info signal;	 /* of the last two kinds */
 };
 
 /* Whom a call named by its pthread_self. */
@@ -339,6 +345,44 @@ struct deep_info {
 	size_t n_missing;
 };
 
+enum incident_state { INCIDENT_OPEN, INCIDENT_UPDATED, INCIDENT_CLOSED, INCIDENT_STATES };
+
+#define INCIDENT_DEAD  4  /* threads of one incident that are told */
+#define INCIDENT_LOCKS 8  /* likewise */
+#define INCIDENT_CHAIN 64 /* likewise, alerts: the first ones */
+#define INCIDENT_STUCK 8  /* likewise, threads that are stuck */
+
+/* A thread that died, and what preceded its end. */
+struct dead_info {
+	struct thread_info thread;
+	struct exit_info exit;
+	bool has_cause; /* false: what preceded it is not known */
+	struct cause_info cause;
+};
+
+/*
+ * What an incident has beside the alert's own process (whose threads died), locks (still orphaned or
+ * not), and waiters (some of those who are stuck).
+ */
+struct incident_info {
+	char id[48];
+	uint64_t revision; /* 1, 2, 3 … */
+	enum incident_state state;
+	enum cleared_how close_reason;
+	bool killed; /* a signal at a thread ended the whole process */
+	size_t n_dead, n_chain;
+	struct dead_info dead[INCIDENT_DEAD];
+	uint64_t chain[INCIDENT_CHAIN];			 /* numbers of alerts of this run */
+	uint64_t dead_count, locks_count, victims_count; /* all of them */
+};
+
+/* The alert stands for several that differ in time and thread alone. count 0: it stands for itself. */
+struct merged_info {
+	uint64_t count;
+	uint64_t first_ns;    /* CLOCK_MONOTONIC; the alert's own time is that of the last one */
+	bool several_threads; /* what is said of the thread is that of the first one */
+};
+
 /*
  * One alert. Which members count is told by the kind, in docs/alerts.md. Arrays are borrowed: they
  * live at least as long as the call that prints the alert.
@@ -371,6 +415,7 @@ struct alert {
 	uint64_t locks_found; /* thread-killed */
 
 	const struct call_info *called; /* thread-cancel, async-exception */
+	const struct incident_info *incident;
 
 	/* thread-signal, tid-kill; noise uses number, libc, from_same_process */
 	struct signal_info signal;
@@ -401,6 +446,7 @@ struct alert {
 	size_t n_figures;
 	double run_time_s;
 
+	struct merged_info merged;
 	const char *missing; /* what could not be read and why; NULL: nothing is missing */
 };
 
@@ -430,6 +476,7 @@ const char *signal_call_name(enum signal_call call);
 const char *signal_result_name(enum signal_result result);
 const char *cleared_how_name(enum cleared_how how);
 const char *cause_kind_name(enum cause_kind kind);
+const char *incident_state_name(enum incident_state state);
 const char *call_named_name(enum call_named named);
 const char *async_state_name(enum async_state state);
 const char *uprobes_state_name(enum uprobes_state state);
@@ -437,6 +484,13 @@ const char *uprobes_state_name(enum uprobes_state state);
 const char *evidence_name(unsigned int bit);
 /* The kind of that name. Returns it, or -EINVAL. */
 int alert_kind_parse(const char *name);
+
+/*
+ * A copy that borrows nothing that does not live as long as the program does: to be given to
+ * alert_free(), which takes NULL too. NULL: no memory. Not for what the agent says of itself.
+ */
+struct alert *alert_copy(const struct alert *alert);
+void alert_free(struct alert *alert);
 
 /* The next thread that locks it is told of the owner's death and can recover it. */
 bool lock_is_robust(const struct lock_info *lock);
@@ -462,6 +516,10 @@ char *alert_text(const struct alert *alert, const struct run *run, size_t *len);
  * with errno.
  */
 char *alert_message(const struct alert *alert);
+
+/* What an incident is, without its state. Returns out. */
+#define HEADLINE_BYTES 2048
+const char *alert_headline(const struct alert *alert, char out[HEADLINE_BYTES]);
 
 /*
  * The JSON form: one object, one line, '\n' at its end. seq is 1, 2, 3 … within a run; emitted_ns is

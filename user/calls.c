@@ -436,24 +436,86 @@ void calls_exit(struct calls *calls, const struct ev_exit *ev)
 		ended_add(calls, cause, ev, &exit);
 }
 
+void calls_signal(struct calls *calls, const struct ev_signal *ev)
+{
+	struct owner_key key = { .proc = ev->target.proc, .ns_tid = ev->target.ns_tid };
+	struct cause cause = { .time_ns = ev->head.time_ns,
+			       .sender = ev->sender,
+			       .no_sender = ev->flags & SIGNAL_NO_SENDER };
+	enum alert_kind kind = detect_signal(&cause.sent, ev, LIBC_UNKNOWN);
+
+	if (cause.sent.result != RESULT_QUEUED)
+		return;
+	cause.kind = kind == ALERT_TID_KILL ? CAUSE_TID_KILL : CAUSE_THREAD_SIGNAL;
+	if (!causes_note(&calls->causes, &key, &cause))
+		calls->agent->unsaid.no_memory++;
+}
+
+void calls_signal_said(struct calls *calls, const struct ev_signal *ev, uint64_t seq)
+{
+	struct owner_key key = { .proc = ev->target.proc, .ns_tid = ev->target.ns_tid };
+	struct cause_row *row = causes_row(&calls->causes, &key);
+
+	if (row)
+		cause_said(row, ev->head.time_ns, seq);
+}
+
+/* Are the signals to this process shown to us at all? */
+static bool process_is_watched(const struct options *options, const struct proc_key *proc)
+{
+	size_t i;
+
+	for (i = 0; i < options->pids.n; i++) {
+		if (options->pids.id[i] == (int32_t)proc->tgid)
+			return true;
+	}
+	return !options->pids.n;
+}
+
+/* Nothing that may have preceded an end was lost, left out or not looked at. */
+static bool calls_saw_all(const struct calls *calls)
+{
+	const struct agent *agent = calls->agent;
+	const struct prober_state *prober = agent->prober ? prober_state(agent->prober) : NULL;
+	uint64_t losses[LOSSES], recursion;
+
+	hooks_losses(agent->hooks, losses, &recursion);
+	return prober && prober->looked && !prober->over && !prober->n_failed && !prober->losses &&
+	       !losses[LOSS_RING_BUFFER] && !losses[LOSS_SIGNALS] && !losses[LOSS_CALLS] &&
+	       !recursion && !agent->unsaid.no_memory && !calls->causes.evicted;
+}
+
+/* And was it one that a call, a signal or nothing at all may be the cause of? */
+static bool end_was_seen(const struct exit_info *exit)
+{
+	return exit->time_ns && (exit->reason == EXIT_RETURN || exit->reason == EXIT_RAW ||
+				 exit->reason == EXIT_UNKNOWN);
+}
+
 bool calls_cause(const struct calls *calls, const struct owner_key *key,
 		 const struct exit_info *exit, struct cause_info *out)
 {
+	const struct cause_row *row = causes_row(&calls->causes, key);
 	struct agent *agent = calls->agent;
 	const struct cause *cause;
 	bool certain;
 
-	cause = cause_of(causes_row(&calls->causes, key), exit, &certain);
+	*out = (struct cause_info){ .kind = CAUSE_NONE };
+	cause = cause_of(row, exit, &certain);
 	if (!cause)
-		return false;
-	*out = (struct cause_info){ .kind = cause->kind,
-				    .seq = cause->seq,
-				    .before_ns = exit->time_ns - cause->time_ns,
-				    .certain = certain };
+		return end_was_seen(exit) && !cause_any(row, exit->time_ns) &&
+		       process_is_watched(agent->options, &key->proc) && calls_saw_all(calls);
+	out->kind = cause->kind;
+	out->seq = cause->seq;
+	out->before_ns = exit->time_ns - cause->time_ns;
+	out->certain = certain;
+	out->signal = cause->sent;
+	python_name(out->exception, sizeof(out->exception), cause->exception, CALL_NAME_BYTES);
+	if (cause->no_sender)
+		return true;
 	detect_process(&out->sender_process, &cause->sender, agent->tick_ns);
 	processes_fill(agent->processes, &cause->sender.proc, &out->sender_process);
 	detect_thread(&out->sender_thread, &cause->sender, agent->tick_ns);
-	python_name(out->exception, sizeof(out->exception), cause->exception, CALL_NAME_BYTES);
 	return true;
 }
 

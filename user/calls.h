@@ -22,9 +22,13 @@ void calls_exit(struct calls *calls, const struct ev_exit *ev);
 void calls_flush(struct calls *calls, bool all);
 size_t calls_waiting(const struct calls *calls);
 
+/* A signal at a thread, which may explain its end; and the number of the alert that said it. */
+void calls_signal(struct calls *calls, const struct ev_signal *ev);
+void calls_signal_said(struct calls *calls, const struct ev_signal *ev, uint64_t seq);
+
 /*
- * What preceded that end of a thread. False: nothing that is known. *cause is filled as far as it is for
- * an alert.
+ * What preceded that end of a thread. Kind CAUSE_NONE: nothing did that could be seen. False: that is not
+ * known. *cause is filled as far as it is for an alert.
  */
 bool calls_cause(const struct calls *calls, const struct owner_key *key,
 		 const struct exit_info *exit, struct cause_info *cause);

@@ -771,11 +771,10 @@ static void orphaned_say(struct orphan_case *c, bool suspected)
 				   : detect_severity(locks, n, waiters, alert.n_waiters);
 	alert.missing = c->missing;
 	alert.census = c->by_census ? &c->census : NULL;
-	shown = stream_wants(&agent->stream, &alert);
+	shown = stream_say(&agent->stream, &alert);
 	if (shown)
 		orphans_shown(c, told);
 	c->shown |= shown && !suspected; /* waiters are those of proven ones */
-	stream_say(&agent->stream, &alert);
 out:
 	free(locks);
 	free(waiters);

@@ -30,14 +30,27 @@ struct cause_row *causes_row(const struct causes *causes, const struct owner_key
 	return row;
 }
 
-static struct cause_row *row_new(struct causes *causes, const struct owner_key *key)
+/* The oldest row goes. Is anything lost by that which may yet explain an end? */
+static void row_evict(struct causes *causes, uint64_t now_ns)
+{
+	const struct cause_row *row = causes->rows;
+
+	if (!row)
+		return;
+	causes->evicted += !row->exit_ns && (row->cancel.kind || row->exception.kind ||
+					     row->signal.time_ns + CAUSE_NS > now_ns);
+	row_free(causes, causes->rows);
+}
+
+static struct cause_row *row_new(struct causes *causes, const struct owner_key *key,
+				 uint64_t now_ns)
 {
 	struct cause_row *row = calloc(1, sizeof(*row));
 
 	if (!row)
 		return NULL;
-	if (causes->rows && HASH_COUNT(causes->rows) >= causes->limit)
-		row_free(causes, causes->rows);
+	if (HASH_COUNT(causes->rows) >= causes->limit)
+		row_evict(causes, now_ns);
 	row->key = *key;
 	row->call = -1;
 	HASH_ADD(hh, causes->rows, key, sizeof(row->key), row);
@@ -54,13 +67,15 @@ struct cause_row *causes_note(struct causes *causes, const struct owner_key *key
 		row = NULL;
 	}
 	if (!row)
-		row = row_new(causes, key);
+		row = row_new(causes, key, cause->time_ns);
 	if (!row)
 		return NULL;
 	if (cause->kind == CAUSE_ASYNC_EXCEPTION) {
 		row->exception = *cause;
 		row->call = -1;
 		row->blocked_ns = 0;
+	} else if (cause->kind != CAUSE_THREAD_CANCEL) {
+		row->signal = *cause;
 	} else if (!row->cancel.kind) {
 		row->cancel = *cause;
 	}
@@ -73,6 +88,8 @@ void cause_said(struct cause_row *row, uint64_t time_ns, uint64_t seq)
 		row->cancel.seq = seq;
 	if (row->exception.time_ns == time_ns)
 		row->exception.seq = seq;
+	if (row->signal.time_ns == time_ns)
+		row->signal.seq = seq;
 }
 
 void cause_forget_before(struct cause_row *row, uint64_t start_ns)
@@ -81,6 +98,8 @@ void cause_forget_before(struct cause_row *row, uint64_t start_ns)
 		row->cancel = (struct cause){ 0 };
 	if (row->exception.time_ns < start_ns)
 		row->exception = (struct cause){ 0 };
+	if (row->signal.time_ns < start_ns)
+		row->signal = (struct cause){ 0 };
 }
 
 bool causes_revoke(struct causes *causes, const struct owner_key *key)
@@ -90,7 +109,7 @@ bool causes_revoke(struct causes *causes, const struct owner_key *key)
 	if (!row || row->exit_ns || !row->exception.kind)
 		return false;
 	row->exception = (struct cause){ 0 };
-	if (!row->cancel.kind)
+	if (!row->cancel.kind && !row->signal.kind)
 		row_free(causes, row);
 	return true;
 }
@@ -137,6 +156,15 @@ void cause_seen(struct cause_row *row, int32_t call, uint64_t switches, uint64_t
 	}
 }
 
+/* One soon before the end. No signal ends a single thread, but its handler may. */
+static const struct cause *signal_before(const struct cause_row *row, uint64_t end)
+{
+	const struct cause *signal = &row->signal;
+
+	return signal->kind && signal->time_ns <= end && end <= signal->time_ns + CAUSE_NS ? signal
+											   : NULL;
+}
+
 const struct cause *cause_of(const struct cause_row *row, const struct exit_info *exit,
 			     bool *certain)
 {
@@ -147,8 +175,10 @@ const struct cause *cause_of(const struct cause_row *row, const struct exit_info
 		return NULL;
 	if (exit->reason == EXIT_CANCEL) {
 		*certain = row->cancel.kind && row->cancel.time_ns <= end;
-		return *certain ? &row->cancel : NULL;
+		return *certain ? &row->cancel : signal_before(row, end);
 	}
+	if (exit->reason == EXIT_RAW)
+		return signal_before(row, end);
 	/* Either one ends a thread by way of its C library. */
 	if (exit->reason != EXIT_RETURN && exit->reason != EXIT_UNKNOWN)
 		return NULL;
@@ -159,5 +189,10 @@ const struct cause *cause_of(const struct cause_row *row, const struct exit_info
 	if (exit->reason == EXIT_UNKNOWN && row->cancel.kind && row->cancel.time_ns <= end &&
 	    end <= row->cancel.time_ns + CAUSE_NS)
 		return &row->cancel;
-	return NULL;
+	return signal_before(row, end);
+}
+
+bool cause_any(const struct cause_row *row, uint64_t end_ns)
+{
+	return row && (row->cancel.kind || row->exception.kind || signal_before(row, end_ns));
 }

@@ -26,6 +26,8 @@ struct cause {
 	uint64_t ident; /* by which the caller named the thread */
 	struct ev_task sender;
 	char exception[CALL_NAME_BYTES]; /* empty: not known, or none */
+	struct signal_info sent;	 /* of the kinds of signals; the libc is not known */
+	bool no_sender;			 /* a timer's */
 };
 
 /* What is remembered of a thread. */
@@ -34,6 +36,7 @@ struct cause_row {
 	UT_hash_handle hh; /* in order of insertion */
 	uint64_t exit_ns;  /* 0: it lives */
 	struct cause cancel, exception;
+	struct cause signal; /* the last one */
 	/*
 	 * The exception acts only when the thread runs again: the system call in which it was blocked
 	 * when it was thrown, and the last time that it was seen there. call −1: in none.
@@ -46,6 +49,7 @@ struct cause_row {
 struct causes {
 	struct cause_row *rows;
 	size_t limit;
+	uint64_t evicted; /* rows that made room */
 };
 
 void causes_init(struct causes *causes, size_t limit);
@@ -87,5 +91,8 @@ void cause_seen(struct cause_row *row, int32_t call, uint64_t switches, uint64_t
  */
 const struct cause *cause_of(const struct cause_row *row, const struct exit_info *exit,
 			     bool *certain);
+
+/* Was anything done that this end may have to do with, though cause_of() says that it is not why? */
+bool cause_any(const struct cause_row *row, uint64_t end_ns);
 
 #endif

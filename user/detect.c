@@ -106,6 +106,7 @@ enum alert_kind detect_signal(struct signal_info *out, const struct ev_signal *s
 		.code = signal->code,
 		.result = signal_result_of(signal->result),
 		.fatal = signal->flags & SIGNAL_FATAL,
+		.ends = signal->flags & SIGNAL_ENDS,
 	};
 	if (out->result == RESULT_FAILED)
 		out->error = EAGAIN;

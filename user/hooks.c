@@ -150,6 +150,31 @@ static void object_deepen(struct deadhold_bpf *object, uint32_t locks)
 	bpf_map__set_max_entries(object->maps.deep_doubts, DEEP_DOUBTS);
 }
 
+static uint32_t ids_copy(uint32_t out[SEND_FILTER_IDS], const struct id_list *list)
+{
+	size_t i;
+
+	_Static_assert(SEND_FILTER_IDS >= OPTION_LIST, "the kernel's list holds what can be given");
+	for (i = 0; i < list->n; i++)
+		out[i] = list->id[i];
+	return list->n;
+}
+
+/*
+ * What would be told to the agent only to be dropped there. A signal that is not to be shown may still
+ * explain a death: where deaths are told, all those to the watched processes are.
+ */
+static void send_filter_fill(struct send_filter *filter, const struct options *options)
+{
+	uint32_t of_signals = 1u << ALERT_THREAD_SIGNAL | 1u << ALERT_TID_KILL | 1u << ALERT_NOISE;
+
+	filter->signals = options->signals;
+	filter->not_signals = options->not_signals;
+	filter->n_targets = ids_copy(filter->target, &options->pids);
+	filter->n_senders = ids_copy(filter->sender, &options->sender_pids);
+	filter->failed_alone = !options->kinds || options->kinds & ~of_signals;
+}
+
 static struct deadhold_bpf *object_open(const struct options *options)
 {
 	struct deadhold_bpf *object = deadhold_bpf__open();
@@ -166,6 +191,8 @@ static struct deadhold_bpf *object_open(const struct options *options)
 		object->rodata->noise_rules[i] = rules[i].rule;
 	if (options && options->deep)
 		object_deepen(object, options->deep_locks);
+	if (options)
+		send_filter_fill(&object->rodata->send_filter, options);
 	return object;
 }
 

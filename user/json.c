@@ -137,6 +137,7 @@ void json_process(struct jsonw *w, const char *key, const struct process_info *p
 		jsonw_integer(w, "uid", process->uid);
 	jsonw_escaped(w, "user", process->user);
 	json_id(w, "ppid", process->ppid);
+	jsonw_escaped(w, "parent_comm", process->parent_comm);
 	json_start_time(w, "start_time", process->start_ticks, run);
 	jsonw_escaped(w, "cgroup", process->cgroup);
 	jsonw_escaped(w, "container_id", process->container_id);
@@ -375,16 +376,30 @@ static void json_signal(struct jsonw *w, const struct signal_info *signal)
 	jsonw_object_end(w);
 }
 
+static void json_cause_signal(struct jsonw *w, const struct signal_info *signal)
+{
+	char name[SIGNAL_NAME_BYTES];
+
+	jsonw_string(w, "signal",
+		     signal_name(signal->number, signal->libc, signal_origin(signal), name));
+}
+
 static void json_cause(struct jsonw *w, const struct cause_info *cause, const struct run *run)
 {
 	if (!cause)
 		return;
 	jsonw_object(w, "cause");
 	jsonw_string(w, "kind", cause_kind_name(cause->kind));
+	if (cause->kind == CAUSE_NONE) {
+		jsonw_object_end(w);
+		return;
+	}
 	if (cause->seq)
 		jsonw_format(w, "id", "%s:%" PRIu64, run->id, cause->seq);
 	json_sender_of(w, &cause->sender_process, &cause->sender_thread, run);
 	jsonw_escaped(w, "exception", cause->exception);
+	if (cause->kind == CAUSE_THREAD_SIGNAL || cause->kind == CAUSE_TID_KILL)
+		json_cause_signal(w, &cause->signal);
 	json_count(w, "before_ms", cause->before_ns / 1000000);
 	jsonw_boolean(w, "certain", cause->certain);
 	jsonw_object_end(w);
@@ -565,6 +580,68 @@ static void json_async_exception(struct jsonw *w, const struct alert *alert, con
 	}
 }
 
+static void json_dead(struct jsonw *w, const struct dead_info *dead, const struct run *run)
+{
+	jsonw_object(w, NULL);
+	json_thread(w, "thread", &dead->thread);
+	json_exit(w, "exit", &dead->exit, run);
+	json_cause(w, dead->has_cause ? &dead->cause : NULL, run);
+	jsonw_object_end(w);
+}
+
+/* Which of the locks it waits for, or for whom. */
+static void json_victim(struct jsonw *w, const struct alert *alert,
+			const struct waiter_info *waiter, const struct run *run)
+{
+	jsonw_object(w, NULL);
+	json_process(w, "process", &waiter->process, run);
+	json_thread(w, "thread", &waiter->thread);
+	json_thread(w, "behind", &waiter->behind);
+	if (waiter->lock < alert->n_locks)
+		jsonw_integer(w, "lock", waiter->lock);
+	json_event_time(w, "since", waiter->wait.since_ns, run);
+	jsonw_object_end(w);
+}
+
+static void json_victims(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	jsonw_object(w, "victims");
+	json_count(w, "count", alert->incident->victims_count);
+	jsonw_array(w, "sample");
+	for (size_t i = 0; i < alert->n_waiters; i++)
+		json_victim(w, alert, &alert->waiters[i], run);
+	jsonw_array_end(w);
+	jsonw_object_end(w);
+}
+
+static void json_incident(struct jsonw *w, const struct alert *alert, const struct run *run)
+{
+	const struct incident_info *info = alert->incident;
+	char headline[HEADLINE_BYTES];
+
+	jsonw_string(w, "incident_id", info->id);
+	json_count(w, "revision", info->revision);
+	jsonw_string(w, "state", incident_state_name(info->state));
+	if (info->state == INCIDENT_CLOSED)
+		jsonw_string(w, "close_reason", cleared_how_name(info->close_reason));
+	jsonw_string(w, "headline", alert_headline(alert, headline));
+	json_process(w, "process", &alert->process, run);
+	if (info->n_dead && info->dead[0].has_cause)
+		json_cause(w, &info->dead[0].cause, run);
+	jsonw_array(w, "dead");
+	for (size_t i = 0; i < info->n_dead; i++)
+		json_dead(w, &info->dead[i], run);
+	jsonw_array_end(w);
+	json_count(w, "dead_count", info->dead_count);
+	json_locks(w, alert, run);
+	json_count(w, "locks_count", info->locks_count);
+	json_victims(w, alert, run);
+	jsonw_array(w, "chain");
+	for (size_t i = 0; i < info->n_chain; i++)
+		jsonw_format(w, NULL, "%s:%" PRIu64, run->id, info->chain[i]);
+	jsonw_array_end(w);
+}
+
 static void json_noise(struct jsonw *w, const struct alert *alert, const struct run *run)
 {
 	json_process(w, "process", &alert->process, run);
@@ -606,10 +683,22 @@ static void (*const own_fields[ALERT_KINDS])(struct jsonw *w, const struct alert
 	[ALERT_THREAD_KILLED] = json_thread_killed,
 	[ALERT_THREAD_CANCEL] = json_thread_cancel,
 	[ALERT_ASYNC_EXCEPTION] = json_async_exception,
+	[ALERT_INCIDENT] = json_incident,
 	[ALERT_NOISE] = json_noise,
 	[ALERT_LOSS] = json_loss,
 	[ALERT_SUMMARY] = json_summary,
 };
+
+static void json_merged(struct jsonw *w, const struct merged_info *merged, const struct run *run)
+{
+	if (!merged->count)
+		return;
+	jsonw_object(w, "merged");
+	json_count(w, "count", merged->count);
+	json_event_time(w, "first", merged->first_ns, run);
+	jsonw_boolean(w, "several_threads", merged->several_threads);
+	jsonw_object_end(w);
+}
 
 /* What every line has. */
 static void json_common(struct jsonw *w, const struct alert *alert, const struct run *run,
@@ -645,6 +734,7 @@ char *alert_json(const struct alert *alert, const struct run *run, uint64_t seq,
 	jsonw_object(&w, NULL);
 	json_common(&w, alert, run, seq, emitted_ns, message);
 	own_fields[alert->kind](&w, alert, run);
+	json_merged(&w, &alert->merged, run);
 	if (alert_hint(alert, hint))
 		jsonw_string(&w, "hint", hint);
 	jsonw_escaped(&w, "missing", alert->missing);

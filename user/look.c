@@ -397,6 +397,17 @@ static void look_status(const struct task *task, struct process_info *process)
 	look_user(process);
 }
 
+static void look_parent(struct process_info *process)
+{
+	char name[32], text[sizeof(process->parent_comm)];
+	ssize_t n;
+
+	snprintf(name, sizeof(name), "/proc/%d/comm", process->ppid);
+	n = process->ppid > 0 ? task_read_file(AT_FDCWD, name, text, sizeof(text)) : 0;
+	if (n > 0 && text[n - 1] == '\n')
+		memcpy(process->parent_comm, text, n - 1);
+}
+
 /* What needs no right to the process's memory comes first. */
 static void look_process(const struct task *task, struct look_answer *answer)
 {
@@ -408,6 +419,7 @@ static void look_process(const struct task *task, struct look_answer *answer)
 	process->ppid = task->stat.ppid;
 	process->start_ticks = task->stat.start_ticks;
 	memcpy(process->comm, task->stat.comm, sizeof(process->comm));
+	look_parent(process);
 	look_status(task, process);
 	n = task_read_file(task->thread, "cgroup", text, sizeof(text));
 	if (n > 0)

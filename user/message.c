@@ -10,7 +10,7 @@
 #include "alert.h"
 #include "words.h"
 
-#define MESSAGE_BYTES 1024 /* three labels and a few words: nothing is ever cut off */
+#define MESSAGE_BYTES 2048 /* three labels and a few words: nothing is ever cut off */
 #define LOCK_BYTES    32
 #define NS_PER_S      UINT64_C(1000000000)
 
@@ -214,6 +214,51 @@ static void message_thread_killed(const struct alert *alert, char out[MESSAGE_BY
 		snprintf(out, MESSAGE_BYTES, "%s %s ended", process, thread);
 }
 
+/* That an exception ended a thread can't be seen. */
+static bool exit_is_forced(enum exit_reason reason)
+{
+	return reason == EXIT_CANCEL || reason == EXIT_SECCOMP;
+}
+
+const char *alert_headline(const struct alert *alert, char out[HEADLINE_BYTES])
+{
+	const struct incident_info *info = alert->incident;
+	char process[WHO_BYTES], thread[WHO_BYTES], name[SIGNAL_NAME_BYTES];
+	uint64_t stuck = info->victims_count;
+
+	process_label(&alert->process, process);
+	if (info->killed)
+		snprintf(out, HEADLINE_BYTES, "%s at %s ended all of %s",
+			 signal_label(&info->dead[0].cause.signal, name),
+			 thread_number(&alert->process, &alert->thread, thread), process);
+	else if (alert->exit.reason == EXIT_FORK)
+		snprintf(out, HEADLINE_BYTES, "%s: %" PRIu64 " hang%s: lock held at fork", process,
+			 stuck, stuck == 1 ? "s" : "");
+	else if (!stuck)
+		snprintf(out, HEADLINE_BYTES, "%s: %s %s with %" PRIu64 " lock%s", process,
+			 thread_label(&alert->process, &alert->thread, thread),
+			 exit_is_forced(alert->exit.reason) ? "killed" : "ended", info->locks_count,
+			 plural(info->locks_count));
+	else if (info->dead_count > 1)
+		snprintf(out, HEADLINE_BYTES,
+			 "%s: %" PRIu64 " hang%s behind %" PRIu64 " dead threads", process, stuck,
+			 stuck == 1 ? "s" : "", info->dead_count);
+	else
+		snprintf(out, HEADLINE_BYTES, "%s: %" PRIu64 " hang%s behind dead %s", process,
+			 stuck, stuck == 1 ? "s" : "",
+			 thread_label(&alert->process, &alert->thread, thread));
+	return out;
+}
+
+static void message_incident(const struct alert *alert, char out[MESSAGE_BYTES])
+{
+	char headline[HEADLINE_BYTES];
+
+	snprintf(out, MESSAGE_BYTES, "%s%.1900s",
+		 alert->incident->state == INCIDENT_CLOSED ? "over: " : "",
+		 alert_headline(alert, headline));
+}
+
 static void message_noise(const struct alert *alert, char out[MESSAGE_BYTES])
 {
 	char process[WHO_BYTES] = "", name[SIGNAL_NAME_BYTES], interval[DURATION_BYTES];
@@ -276,6 +321,7 @@ static void (*const messages[ALERT_KINDS])(const struct alert *alert, char out[M
 	[ALERT_THREAD_KILLED] = message_thread_killed,
 	[ALERT_THREAD_CANCEL] = message_thread_cancel,
 	[ALERT_ASYNC_EXCEPTION] = message_async_exception,
+	[ALERT_INCIDENT] = message_incident,
 	[ALERT_NOISE] = message_noise,
 	[ALERT_LOSS] = message_loss,
 	[ALERT_SUMMARY] = message_summary,
@@ -287,5 +333,11 @@ char *alert_message(const struct alert *alert)
 
 	if ((unsigned int)alert->kind < ALERT_KINDS)
 		messages[alert->kind](alert, message);
+	if (alert->merged.count) {
+		size_t used = strlen(message);
+
+		snprintf(message + used, sizeof(message) - used, " (%" PRIu64 " times)",
+			 alert->merged.count);
+	}
 	return strdup(message);
 }

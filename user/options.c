@@ -36,6 +36,9 @@ enum {
 	KEY_PROBE,
 	KEY_CENSUS,
 	KEY_CENSUS_CPU,
+	KEY_CONTAINER,
+	KEY_UNIT,
+	KEY_NO_LIMIT,
 	KEY_NO_UPROBES,
 	KEY_DEEP,
 	KEY_DEEP_CHILDREN,
@@ -60,6 +63,7 @@ static const char help_text[] =
 	"                                 watch a service; one JSON object a line\n"
 	"  deadhold -s TERM,KILL -x       SIGTERM and SIGKILL sent to single threads,\n"
 	"                                 and the sends that failed\n"
+	"  deadhold -k incident           one story for each: what one leaves running\n"
 	"  deadhold -k lock-orphaned,orphan-wait -d 60\n"
 	"                                 orphaned locks, for a minute\n"
 	"  deadhold check                 which hooks work here\n"
@@ -80,6 +84,9 @@ static const struct argp_option argp_options[] = {
 	{ "cgroup", 'c', "PATH", 0, "this cgroup and below", 0 },
 	{ "comm", KEY_COMM, "GLOB", 0, "processes whose comm matches", 0 },
 	{ "not-comm", KEY_NOT_COMM, "GLOB", 0, "processes whose comm does not match", 0 },
+	{ "container", KEY_CONTAINER, "ID", 0, "processes of the container, by the start of its id",
+	  0 },
+	{ "unit", KEY_UNIT, "NAME", 0, "processes of the systemd unit", 0 },
 
 	{ 0, 0, 0, 0, "What to report:", 2 },
 	{ "signal", 's', "SIG[,SIG]", 0, "only these signals, by name or number", 0 },
@@ -89,6 +96,7 @@ static const struct argp_option argp_options[] = {
 	{ "all-signals", KEY_ALL_SIGNALS, 0, 0, "also what is otherwise folded into counts", 0 },
 	{ "noise-interval", KEY_NOISE_INTERVAL, "SEC", 0, "how often folded counts are said (60)",
 	  0 },
+	{ "no-limit", KEY_NO_LIMIT, 0, 0, "do not merge what is said again and again", 0 },
 	{ "cmdline", KEY_CMDLINE, 0, 0, "show command lines: they can hold secrets", 0 },
 
 	{ 0, 0, 0, 0, "Inspect:", 3 },
@@ -200,6 +208,18 @@ static int set_comm(struct word_list *list, int key, const char *arg)
 		return usage_error("--%s '%s' can't match: the kernel keeps %d bytes of a name; "
 				   "use '%.*s'",
 				   option_name(key), arg, NAME_BYTES - 1, NAME_BYTES - 1, arg);
+	return set_word(list, key, arg);
+}
+
+#define CONTAINER_DIGITS "0123456789abcdef"
+
+static int set_container(struct word_list *list, int key, const char *arg)
+{
+	if (arg[strspn(arg, CONTAINER_DIGITS)] || strlen(arg) > CONTAINER_ID_BYTES)
+		return usage_error(
+			"bad --%s '%s': use an id or its first digits, such as the 12 that "
+			"'docker ps' shows",
+			option_name(key), arg);
 	return set_word(list, key, arg);
 }
 
@@ -339,6 +359,10 @@ static int parse_watch_option(struct options *o, int key, const char *arg)
 		return set_comm(&o->comms, key, arg);
 	case KEY_NOT_COMM:
 		return set_comm(&o->not_comms, key, arg);
+	case KEY_CONTAINER:
+		return set_container(&o->containers, key, arg);
+	case KEY_UNIT:
+		return set_word(&o->units, key, arg);
 	case 's':
 		return set_list(&o->signals, arg, add_signal);
 	case KEY_NOT_SIGNAL:
@@ -349,6 +373,8 @@ static int parse_watch_option(struct options *o, int key, const char *arg)
 		return set_flag(&o->failed);
 	case KEY_ALL_SIGNALS:
 		return set_flag(&o->all_signals);
+	case KEY_NO_LIMIT:
+		return set_flag(&o->no_limit);
 	case KEY_NOISE_INTERVAL:
 		return set_seconds(&o->noise_interval_s, key, arg);
 	case KEY_FUTEX_HOOK:

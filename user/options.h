@@ -42,6 +42,8 @@ struct options {
 	struct id_list sender_pids; /* --sender-pid */
 	struct word_list cgroups;   /* -c: as given; options_cgroup_path() makes them absolute */
 	struct word_list comms, not_comms;
+	struct word_list containers; /* beginnings of ids */
+	struct word_list units;
 	uint64_t signals; /* bit N − 1 for signal N; 0: no filter */
 	uint64_t not_signals;
 	uint32_t kinds; /* bit per enum alert_kind; 0: no filter */
@@ -50,6 +52,7 @@ struct options {
 	bool deep_children;
 	uint32_t deep_locks; /* that it keeps in mind */
 	bool all_signals;
+	bool no_limit;
 	bool cmdline;
 	bool no_uprobes;
 	bool all;	/* inspect */

@@ -454,6 +454,8 @@ int proc_cgroup_parse(const char *text, size_t len, char *path, size_t size)
 			rank = 3;
 		else if (cursor_word(&controllers, "name=systemd"))
 			rank = 2;
+		if (line.end - line.at != 1) /* not "/", which says nothing */
+			rank += 3;
 		if (rank > best) {
 			text_copy(path, size, line.at, line.end - line.at);
 			best = rank;
@@ -471,7 +473,10 @@ static bool part_ends(const char *part, size_t len, const char *with)
 	return len > n && !memcmp(part + len - n, with, n);
 }
 
-/* Where a container's id begins in this part of a path; NULL: there is none. */
+/*
+ * Where a container's id begins in this part of a path; NULL: there is none. The group that CRI-O and
+ * Podman make for a container's monitor is outside of it.
+ */
 static const char *part_container(const char *part, size_t len)
 {
 	const char *id;
@@ -481,7 +486,8 @@ static const char *part_container(const char *part, size_t len)
 	if (len < CONTAINER_ID_LEN)
 		return NULL;
 	id = part + len - CONTAINER_ID_LEN;
-	if (strspn(id, "0123456789abcdef") < CONTAINER_ID_LEN || (id > part && id[-1] != '-'))
+	if (strspn(id, "0123456789abcdef") < CONTAINER_ID_LEN ||
+	    (id > part && id[-1] != '-' && id[-1] != ':') || part_ends(part, id - part, "conmon-"))
 		return NULL;
 	return id;
 }
@@ -510,6 +516,35 @@ void proc_cgroup_container(const char *path, char *id, size_t size)
 			text_copy(id, size, found, CONTAINER_ID_LEN);
 		path += len;
 	}
+}
+
+bool proc_cgroup_in_unit(const char *path, const char *unit)
+{
+	size_t n = strlen(unit);
+
+	while (*(path += strspn(path, "/"))) {
+		size_t len = strcspn(path, "/");
+		bool begins = len >= n && !memcmp(path, unit, n);
+
+		if (begins && (len == n ||
+			       (len == n + strlen(".service") && part_ends(path, len, ".service"))))
+			return true;
+		path += len;
+	}
+	return false;
+}
+
+bool proc_cgroup_in_container(const char *path, const char *id)
+{
+	while (*(path += strspn(path, "/"))) {
+		size_t len = strcspn(path, "/");
+		const char *found = part_container(path, len);
+
+		if (found && !strncmp(found, id, strlen(id)))
+			return true;
+		path += len;
+	}
+	return false;
 }
 
 void proc_cmdline_parse(const char *text, size_t len, char *cmdline, size_t size)

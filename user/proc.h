@@ -115,18 +115,25 @@ enum proc_runtime proc_path_runtime(const char *path, size_t len);
 
 /*
  * /proc/PID/cgroup: the path in the version 2 hierarchy, else the one of systemd's, else the first
- * one. 0, or -EINVAL when there is none.
+ * one; "/" only where all are. 0, or -EINVAL when there is none.
  */
 int proc_cgroup_parse(const char *text, size_t len, char *path, size_t size);
 
 /*
  * What the parts of a cgroup's path say: the systemd unit, which is the last part that ends in .service
  * or .scope and is no container's; and the container, whose 64 hexadecimal digits stand alone in a part
- * or between its "-" and its end or ".scope" (Docker, containerd, CRI-O, Podman). Empty where no part
- * says so.
+ * or between its "-" or ":" and its end or ".scope" (Docker, containerd, CRI-O, Podman). Empty where no
+ * part says so.
  */
 void proc_cgroup_unit(const char *path, char *unit, size_t size);
 void proc_cgroup_container(const char *path, char *id, size_t size);
+
+/*
+ * Does it lie in this unit ("web" is web.service, as for systemctl), or in a container whose id begins
+ * so? Those around the innermost one count.
+ */
+bool proc_cgroup_in_unit(const char *path, const char *unit);
+bool proc_cgroup_in_container(const char *path, const char *id);
 
 /* /proc/PID/cmdline: NULs become spaces, those at the end are dropped; cut to size, terminated. */
 void proc_cmdline_parse(const char *text, size_t len, char *cmdline, size_t size);

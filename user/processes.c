@@ -27,7 +27,9 @@ struct known {
 	struct runtime_known runtime;
 	enum lock_libc libc;
 	char *exe, *cgroup, *cmdline, *user; /* NULL: unknown */
-	UT_hash_handle hh;		     /* in order of insertion: the oldest goes first */
+	int32_t ppid;			     /* whose name parent_comm is */
+	char parent_comm[NAME_BYTES + 1];
+	UT_hash_handle hh; /* in order of insertion: the oldest goes first */
 };
 
 struct processes {
@@ -117,6 +119,8 @@ static void known_learn(struct known *known, const struct look_answer *answer)
 	known->cgroup = text_keep(known->cgroup, answer->process.cgroup);
 	known->cmdline = text_keep(known->cmdline, answer->process.cmdline);
 	known->user = text_keep(known->user, answer->process.user);
+	known->ppid = answer->process.ppid;
+	memcpy(known->parent_comm, answer->process.parent_comm, sizeof(known->parent_comm));
 }
 
 static void question_answered(void *context, const struct look *look,
@@ -245,6 +249,8 @@ enum lock_libc processes_fill(const struct processes *processes, const struct pr
 	text_fill(process->cgroup, sizeof(process->cgroup), known->cgroup);
 	text_fill(process->cmdline, sizeof(process->cmdline), known->cmdline);
 	text_fill(process->user, sizeof(process->user), known->user);
+	if (known->ppid == process->ppid) /* else it has another parent by now */
+		memcpy(process->parent_comm, known->parent_comm, sizeof(process->parent_comm));
 	proc_cgroup_unit(process->cgroup, process->unit, sizeof(process->unit));
 	proc_cgroup_container(process->cgroup, process->container_id,
 			      sizeof(process->container_id));

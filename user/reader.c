@@ -356,6 +356,7 @@ static bool look_sound(struct look_answer *answer, const struct look *look)
 	if (answer->n != look->n || answer->libc >= LIBCS)
 		return false;
 	sane_text(process->comm, sizeof(process->comm));
+	sane_text(process->parent_comm, sizeof(process->parent_comm));
 	sane_text(process->exe, sizeof(process->exe));
 	sane_text(process->cgroup, sizeof(process->cgroup));
 	sane_text(process->cmdline, sizeof(process->cmdline));

@@ -6,6 +6,7 @@
 #include <uthash.h>
 #include <utlist.h>
 
+#include "calls.h"
 #include "detect.h"
 #include "signals.h"
 
@@ -167,7 +168,8 @@ static void signal_say(struct signals *signals, const struct ev_signal *ev)
 	}
 	alert.kind = detect_signal(&alert.signal, ev, libc);
 	alert.severity = signal_severity(&alert);
-	stream_say(&agent->stream, &alert);
+	if (stream_say(&agent->stream, &alert))
+		calls_signal_said(agent->calls, ev, agent->stream.seq);
 }
 
 size_t signals_waiting(const struct signals *signals)

@@ -6,6 +6,7 @@
 
 #include "cleanup.h"
 #include "host.h"
+#include "proc.h"
 #include "stream.h"
 
 static bool ids_match(const struct id_list *list, int32_t id)
@@ -56,6 +57,19 @@ static bool cgroups_match(const struct word_list *list, const char *cgroup)
 	return !list->n || !*cgroup;
 }
 
+typedef bool cgroup_in(const char *cgroup, const char *name);
+
+static bool cgroup_in_any(const struct word_list *list, const char *cgroup, cgroup_in *in)
+{
+	size_t i;
+
+	for (i = 0; i < list->n && *cgroup; i++) {
+		if (in(cgroup, list->word[i]))
+			return true;
+	}
+	return !list->n || !*cgroup; /* as above */
+}
+
 #define ANY_THREAD (-1)
 
 /* One that the alert is about. Where no thread is known, none fits that is asked for. */
@@ -66,7 +80,9 @@ static bool party_match(const struct stream *s, const struct process_info *proce
 
 	if ((!follows && !ids_match(&o->pids, process->pid)) ||
 	    (tid != ANY_THREAD && !ids_match(&o->tids, tid)) ||
-	    !cgroups_match(&o->cgroups, process->cgroup))
+	    !cgroups_match(&o->cgroups, process->cgroup) ||
+	    !cgroup_in_any(&o->containers, process->cgroup, proc_cgroup_in_container) ||
+	    !cgroup_in_any(&o->units, process->cgroup, proc_cgroup_in_unit))
 		return false;
 	if (o->comms.n && !comms_match(&o->comms, process->comm))
 		return false;
@@ -146,22 +162,67 @@ static char *alert_format(const struct stream *stream, const struct alert *alert
 	return alert_text(alert, stream->run, len);
 }
 
-void stream_say(struct stream *stream, const struct alert *alert)
+/* Of a line that stands for several all are lost. */
+static void stream_refuse(struct stream *stream, const struct alert *alert)
+{
+	stream->refused += alert->merged.count ?: 1;
+}
+
+static void stream_write(struct stream *stream, const struct alert *alert)
 {
 	_cleanup_free_ char *line = NULL;
 	size_t len;
 	int error;
 
-	if (!stream_wants(stream, alert))
-		return;
 	line = alert_format(stream, alert, &len);
 	error = line ? output_write(stream->output, line, len) : -ENOBUFS;
 	if (!error) {
 		stream->seq++;
 		stream->said[alert->kind]++;
 	} else if (error == -ENOBUFS) {
-		stream->refused++;
+		stream_refuse(stream, alert);
 	} else if (!stream->error) {
 		stream->error = error;
 	}
+}
+
+static bool stream_show(struct stream *stream, const struct alert *alert)
+{
+	if (!stream_wants(stream, alert))
+		return false;
+	if (stream->limits && limits_keep(stream->limits, alert))
+		return false;
+	stream_write(stream, alert);
+	return true;
+}
+
+bool stream_say(struct stream *stream, const struct alert *alert)
+{
+	uint64_t seq = stream->seq;
+	bool shown = stream_show(stream, alert);
+
+	/* The story is told whole, whatever of it is shown. */
+	if (stream->incidents && alert->kind != ALERT_INCIDENT)
+		incidents_take(stream->incidents, alert, stream->seq > seq ? stream->seq : 0);
+	return shown;
+}
+
+bool stream_say_incident(void *stream, const struct alert *alert)
+{
+	return stream_say(stream, alert);
+}
+
+void stream_say_merged(struct stream *stream, bool all)
+{
+	struct alert *alert;
+
+	while (stream->limits && (alert = limits_next(stream->limits, host_now(), all))) {
+		stream_write(stream, alert);
+		alert_free(alert);
+	}
+}
+
+uint64_t stream_due(const struct stream *stream)
+{
+	return stream->limits ? limits_due(stream->limits) : 0;
 }

@@ -10,6 +10,7 @@
 #include "cases.h"
 #include "detect.h"
 #include "pythons.h"
+#include "edges.h"
 #include "suspects.h"
 #include "sweep.h"
 
@@ -52,6 +53,8 @@ struct sweep {
 	size_t blocked;
 	struct task_row *rows; /* by process, then by futex word */
 	size_t n_rows, room;
+	uint32_t *owners;	   /* of each row, as edges_tell() wants it; NULL: no memory */
+	uint64_t began_ns;	   /* the rows are as of then */
 	size_t from, at;	   /* the rows, then the shared locks, of the request under way */
 	struct stuck_list private; /* of the process that is being gone through */
 	struct stuck_list shared;  /* of all */
@@ -82,6 +85,7 @@ void sweep_free(struct sweep *sweep)
 	free(sweep->private.at);
 	free(sweep->shared.at);
 	free(sweep->rows);
+	free(sweep->owners);
 	free(sweep);
 }
 
@@ -412,6 +416,12 @@ static void shared_begin(struct sweep *sweep)
 
 static void rows_step(struct sweep *sweep);
 
+/* FUTEX_PRIVATE_FLAG says that the lock is private; its lack says nothing: ask the mapping. */
+static bool row_may_share(const struct task_row *row)
+{
+	return !(row->op & FUTEX_OP_PRIVATE);
+}
+
 static void row_read(struct sweep *sweep, const struct task_row *row,
 		     const struct lock_words *words, const struct look_mapping *mapping)
 {
@@ -423,6 +433,8 @@ static void row_read(struct sweep *sweep, const struct task_row *row,
 	if (!stuck.state.owner && (!stuck.state.owner_died || stuck.state.robust))
 		return;
 	stuck.shared = detect_place(mapping, stuck.state.address);
+	if (sweep->owners && (!row_may_share(row) || (mapping->known && !mapping->shared)))
+		sweep->owners[row - sweep->rows] = stuck.state.owner;
 	stuck_add(sweep, stuck.shared.inode ? &sweep->shared : &sweep->private, &stuck);
 }
 
@@ -441,12 +453,6 @@ static void words_looked(void *context, const struct look *look, const struct lo
 			 &answer->at[word].mapping);
 	}
 	rows_step(sweep);
-}
-
-/* FUTEX_PRIVATE_FLAG says that the lock is private; its lack says nothing: ask the mapping. */
-static bool row_may_share(const struct task_row *row)
-{
-	return !(row->op & FUTEX_OP_PRIVATE);
 }
 
 /* Asks for the words of the next rows of one process. False: no memory, the next pass has another try. */
@@ -563,6 +569,9 @@ static int row_compare(const void *a, const void *b)
 static void pass_end(struct sweep *sweep)
 {
 	sweep->running = false;
+	if (sweep->owners)
+		edges_tell(sweep->agent, sweep->rows, sweep->owners, sweep->n_rows,
+			   sweep->began_ns);
 	suspects_forget(&sweep->suspects, sweep->pass);
 	judged_forget(sweep);
 	sweep->due_ns = host_now() + (sweep->fresh ? SECOND_READ_NS : SWEEP_NS);
@@ -583,8 +592,11 @@ int sweep_begin(struct sweep *sweep)
 	sweep->n_rows = 0;
 	sweep->blocked = 0;
 	sweep->fresh = false;
+	sweep->began_ns = host_now();
 	error = hooks_snapshot(sweep->agent->hooks, 0, blocked_row, sweep);
 	pythons_pass(sweep->agent->pythons);
+	free(sweep->owners);
+	sweep->owners = calloc(sweep->n_rows ?: 1, sizeof(*sweep->owners));
 	if (sweep->n_rows)
 		qsort(sweep->rows, sweep->n_rows, sizeof(*sweep->rows), row_compare);
 	rows_step(sweep);

@@ -305,10 +305,11 @@ static void detail_cause(FILE *out, const struct alert *alert)
 {
 	const struct cause_info *cause = alert->cause;
 	char exception[ESCAPED_BYTES(TYPE_NAME_BYTES)] = "an exception", length[DURATION_BYTES];
+	char name[SIGNAL_NAME_BYTES];
 	char who[WHO_BYTES], whose[WHO_BYTES];
 	bool other;
 
-	if (!cause)
+	if (!cause || cause->kind == CAUSE_NONE)
 		return;
 	if (*cause->exception)
 		ESCAPE(exception, cause->exception);
@@ -320,6 +321,12 @@ static void detail_cause(FILE *out, const struct alert *alert)
 	if (cause->kind == CAUSE_ASYNC_EXCEPTION)
 		detail(out, "ended %s after %s was thrown into it by %s%s%s", length, exception,
 		       who, other ? " of " : "", other ? whose : "");
+	else if (cause->kind != CAUSE_THREAD_CANCEL)
+		detail(out, "before: %s %s by %s%s%s, %s earlier",
+		       signal_label(&cause->signal, name),
+		       cause->kind == CAUSE_TID_KILL ? "with its number, for the whole process,"
+						     : "at it",
+		       who, other ? " of " : "", other ? whose : "", length);
 	else
 		detail(out, "%s %s%s%s %s it %s earlier", cause->certain ? "by:" : "before:", who,
 		       other ? " of " : "", other ? whose : "",
@@ -561,6 +568,124 @@ static void details_async_exception(FILE *out, const struct alert *alert, const 
 	detail_process(out, &alert->process, run);
 }
 
+/* So many locks of an incident are listed; the others are counted. */
+#define TEXT_LOCKS 4
+
+/* SIGUSR1 by tgkill; pthread_cancel; SystemExit thrown */
+#define WHAT_BYTES (ESCAPED_BYTES(TYPE_NAME_BYTES) + 64)
+static const char *cause_words(const struct cause_info *cause, char out[WHAT_BYTES])
+{
+	char exception[ESCAPED_BYTES(TYPE_NAME_BYTES)] = "an exception", name[SIGNAL_NAME_BYTES];
+	const char *call = signal_call_name(cause->signal.call);
+
+	if (*cause->exception)
+		ESCAPE(exception, cause->exception);
+	if (cause->kind == CAUSE_THREAD_CANCEL)
+		snprintf(out, WHAT_BYTES, "pthread_cancel");
+	else if (cause->kind == CAUSE_ASYNC_EXCEPTION)
+		snprintf(out, WHAT_BYTES, "%s thrown into it", exception);
+	else
+		snprintf(out, WHAT_BYTES, "%s by %s", signal_label(&cause->signal, name),
+			 call ? call : "an unknown call");
+	return out;
+}
+
+/* What came before, by whom, how long before; and whether it is why. */
+static void detail_incident_cause(FILE *out, const struct alert *alert,
+				  const struct dead_info *dead)
+{
+	const struct cause_info *cause = &dead->cause;
+	char what[WHAT_BYTES], who[WHO_BYTES], whose[WHO_BYTES], from[2 * WHO_BYTES + 16] = "";
+	char length[DURATION_BYTES], before[PHRASE_BYTES] = "";
+	bool other = cause->sender_process.pid != alert->process.pid;
+
+	if (!dead->has_cause) {
+		detail(out, "cause: not known");
+		return;
+	}
+	if (cause->kind == CAUSE_NONE) {
+		detail(out, "cause: no signal, cancel or exception was seen before its end");
+		return;
+	}
+	if (cause->sender_process.pid)
+		snprintf(from, sizeof(from), " from %s%s%s",
+			 thread_in_full(&cause->sender_process, &cause->sender_thread, who),
+			 other ? " of " : "",
+			 other ? process_in_full(&cause->sender_process, whose) : "");
+	if (cause->before_ns)
+		snprintf(before, sizeof(before), ", %s before", span(cause->before_ns, length));
+	detail(out, "cause: %s%s%s%s", cause_words(cause, what), from, before,
+	       cause->certain ? ": that ended it" : "");
+}
+
+static void detail_incident_dead(FILE *out, const struct alert *alert, const struct dead_info *dead)
+{
+	struct alert end = { .time_ns = alert->time_ns,
+			     .process = alert->process,
+			     .exit = dead->exit };
+
+	detail_incident_cause(out, alert, dead);
+	detail_end(out, &end, "died:", &dead->thread);
+}
+
+static void detail_victim(FILE *out, const struct alert *alert, const struct waiter_info *waiter)
+{
+	const struct process_info *process = waiter->process.pid ? &waiter->process
+								 : &alert->process;
+	char who[WHO_BYTES], whose[WHO_BYTES] = "", behind[WHO_BYTES], on[PHRASE_BYTES] = "";
+	char length[DURATION_BYTES], since[PHRASE_BYTES] = "";
+	const struct lock_info *lock = waiter->lock < alert->n_locks ? &alert->locks[waiter->lock]
+								     : NULL;
+
+	if (waiter->wait.since_ns && waiter->wait.since_ns <= alert->time_ns)
+		snprintf(since, sizeof(since), ", for %s already",
+			 span(alert->time_ns - waiter->wait.since_ns, length));
+	if (waiter->process.pid)
+		process_in_full(&waiter->process, whose);
+	if (lock && lock->address && alert->n_locks > 1)
+		snprintf(on, sizeof(on), " on lock 0x%" PRIx64, lock->address);
+	thread_in_full(process, &waiter->thread, who);
+	if (waiter->behind.tid || waiter->behind.ns_tid)
+		detail(out, "stuck: %s%s%s waits for %s%s", who, *whose ? " of " : "", whose,
+		       thread_in_full(process, &waiter->behind, behind), since);
+	else
+		detail(out, "stuck: %s%s%s waits for ever%s%s", who, *whose ? " of " : "", whose,
+		       on, since);
+}
+
+static void detail_more(FILE *out, uint64_t all, size_t told, const char *what)
+{
+	if (all > told)
+		detail(out, "and %" PRIu64 " more %s%s", all - told, what, plural(all - told));
+}
+
+static void details_incident(FILE *out, const struct alert *alert, const struct run *run)
+{
+	static const char *const over[CLEARED_HOWS] = {
+		[CLEARED_FOREIGN_UNLOCK] = "another thread unlocked it",
+		[CLEARED_RECOVERED] = "a thread took it over and made it consistent",
+		[CLEARED_PROCESS_EXIT] = "the process ended",
+		[CLEARED_EXEC] = "the process became another program",
+		[CLEARED_GONE] = "the lock is gone",
+	};
+	const struct incident_info *info = alert->incident;
+	size_t i;
+
+	for (i = 0; i < info->n_dead; i++)
+		detail_incident_dead(out, alert, &info->dead[i]);
+	detail_more(out, info->dead_count, info->n_dead, "dead thread");
+	for (i = 0; i < alert->n_locks && i < TEXT_LOCKS; i++)
+		detail_lock(out, &alert->locks[i]);
+	detail_more(out, info->locks_count, i, "lock");
+	for (i = 0; i < alert->n_waiters; i++)
+		detail_victim(out, alert, &alert->waiters[i]);
+	detail_more(out, info->victims_count, alert->n_waiters, "stuck thread");
+	detail_process(out, &alert->process, run);
+	if (info->state == INCIDENT_CLOSED && info->close_reason < CLEARED_HOWS)
+		detail(out, "over: %s", over[info->close_reason]);
+	detail(out, "incident %s, revision %" PRIu64, info->id, info->revision);
+}
+
 static void details_noise(FILE *out, const struct alert *alert, const struct run *run)
 {
 	const struct signal_info *signal = &alert->signal;
@@ -599,10 +724,22 @@ static void (*const details[ALERT_KINDS])(FILE *out, const struct alert *alert,
 	[ALERT_THREAD_KILLED] = details_thread_killed,
 	[ALERT_THREAD_CANCEL] = details_thread_cancel,
 	[ALERT_ASYNC_EXCEPTION] = details_async_exception,
+	[ALERT_INCIDENT] = details_incident,
 	[ALERT_NOISE] = details_noise,
 	[ALERT_LOSS] = details_loss,
 	[ALERT_SUMMARY] = details_summary,
 };
+
+static void detail_merged(FILE *out, const struct merged_info *merged, uint64_t last_ns)
+{
+	char length[DURATION_BYTES];
+
+	if (merged->count)
+		detail(out, "merged: %" PRIu64 " of these in %s%s", merged->count,
+		       span(last_ns - merged->first_ns, length),
+		       merged->several_threads ? ", of several threads: this is the first one"
+					       : "");
+}
 
 static const char *severity_word(enum severity severity)
 {
@@ -644,6 +781,7 @@ static void print_alert(FILE *out, const struct alert *alert, const struct run *
 	fprintf(out, " %s %s %s\n", severity_word(alert->severity), alert_kind_name(alert->kind),
 		message);
 	details[alert->kind](out, alert, run);
+	detail_merged(out, &alert->merged, alert->time_ns);
 	if (hint_is_told(alert->kind) && alert_hint(alert, hint))
 		detail(out, "hint: %s", hint);
 	if (alert->missing)

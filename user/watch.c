@@ -32,6 +32,10 @@
 #define NOISE_GRACE_NS	   500000000ull
 #define LOSS_NS		   1000000000ull
 #define DEEP_NS		   60000000000ull
+#define INCIDENTS	   96		 /* followed at a time, possible ones included; 4 MB */
+#define VICTIMS		   32768	 /* told apart in all of them: 3 MB */
+#define LIMITS		   4096		 /* sorts of alerts that are followed; 1 MB */
+#define LIMITS_KEPT	   256		 /* of which may keep one: 2 MB */
 #define PROBER_NS	   2000000000ull /* how long ready waits for it at most */
 
 enum source { SOURCE_RING, SOURCE_READER, SOURCE_SIGNAL, SOURCE_OUTPUT, SOURCE_PROBER };
@@ -44,6 +48,8 @@ struct watch {
 	bool output_added, output_watched;
 	bool stop;
 	bool behind; /* the kernel has more records than one turn took */
+	bool over;   /* what it has from now on is only counted */
+	uint64_t unread_signals, unread;
 	bool shared_pending;
 	uint64_t ready_ns;
 	uint64_t end_ns; /* -d; 0: none */
@@ -114,6 +120,19 @@ static void event_exec(struct watch *w, const struct ev_exec *ev)
 static void event_process_exit(struct watch *w, const struct ev_process_exit *ev)
 {
 	process_over(w, &ev->proc, CLEARED_PROCESS_EXIT, ev->signal, ev->head.time_ns);
+	if (w->agent.stream.incidents)
+		incidents_process_over(w->agent.stream.incidents, ev->proc.tgid,
+				       ev->proc.start_ns / w->agent.tick_ns, ev->signal,
+				       ev->head.time_ns);
+}
+
+/* There was no time to look into it any more. */
+static void event_count(struct watch *w, const struct ev_head *head)
+{
+	if (head->type == EV_SIGNAL || head->type == EV_SEND_FAILED)
+		w->unread_signals++;
+	else
+		w->unread++;
 }
 
 /* Every record is as long as its type says: the kernel side writes them whole. */
@@ -122,6 +141,10 @@ static void event_take(void *context, const struct ev_head *head, size_t size)
 	struct watch *w = context;
 	const void *ev = head;
 
+	if (w->over) {
+		event_count(w, head);
+		return;
+	}
 	switch (head->type) {
 	case EV_HELD:
 		if (size >= sizeof(struct ev_held))
@@ -142,6 +165,7 @@ static void event_take(void *context, const struct ev_head *head, size_t size)
 		break;
 	case EV_SIGNAL:
 		if (size >= sizeof(struct ev_signal)) {
+			calls_signal(w->agent.calls, ev);
 			signals_sent(w->agent.signals, ev);
 			censuses_signal(w->agent.censuses, ev);
 		}
@@ -186,11 +210,13 @@ static size_t losses_collect(struct watch *w, struct pair pairs[PLACES])
 	uint64_t kernel[LOSSES], recursion;
 	struct reader_losses reader = reader_losses(w->agent.reader);
 	const struct unsaid *unsaid = &w->agent.unsaid;
+	const struct incidents *stories = w->agent.stream.incidents;
+	uint64_t incidents = stories ? incidents_lost(stories) : 0;
 	size_t n = 0;
 
 	hooks_losses(w->agent.hooks, kernel, &recursion);
-	pairs[n++] = (struct pair){ "ring-buffer", kernel[LOSS_RING_BUFFER], NULL };
-	pairs[n++] = (struct pair){ "signals", kernel[LOSS_SIGNALS], NULL };
+	pairs[n++] = (struct pair){ "ring-buffer", kernel[LOSS_RING_BUFFER] + w->unread, NULL };
+	pairs[n++] = (struct pair){ "signals", kernel[LOSS_SIGNALS] + w->unread_signals, NULL };
 	pairs[n++] = (struct pair){ "dead-threads",
 				    kernel[LOSS_DEAD_THREADS] + w->agent.dead_unknown, NULL };
 	pairs[n++] = (struct pair){ "noise", kernel[LOSS_NOISE], NULL };
@@ -205,6 +231,7 @@ static size_t losses_collect(struct watch *w, struct pair pairs[PLACES])
 	pairs[n++] = (struct pair){ "calls", kernel[LOSS_CALLS], NULL };
 	pairs[n++] = (struct pair){ "probes", prober_state(w->agent.prober)->losses, NULL };
 	pairs[n++] = (struct pair){ "memory", unsaid->no_memory, NULL };
+	pairs[n++] = (struct pair){ "incidents", incidents, NULL };
 	pairs[n++] = (struct pair){ "output", w->agent.stream.refused, NULL };
 	return n;
 }
@@ -374,6 +401,13 @@ static void summary_say(struct watch *w)
 			losses[alert.n_losses++] = places[i];
 	}
 	figures[n++] = (struct pair){ "signals_folded", signals_folded(w->agent.signals), NULL };
+	figures[n++] = (struct pair){ "alerts_merged",
+				      w->agent.stream.limits ? limits_merged(w->agent.stream.limits)
+							     : 0,
+				      NULL };
+	if (w->agent.stream.incidents)
+		figures[n++] = (struct pair){ "incidents_open",
+					      incidents_open(w->agent.stream.incidents), NULL };
 	figures[n++] = (struct pair){ "orphans_open", model_orphans(&w->agent.model), NULL };
 	figures[n++] = (struct pair){ "dead_threads_known", w->agent.model.n_dead, NULL };
 	figures[n++] = (struct pair){ "dead_threads_forgotten", w->agent.dead_forgotten, NULL };
@@ -459,6 +493,7 @@ static int wait_ms(struct watch *w, uint64_t now)
 	due = sooner(due, cases_due(w->agent.cases));
 	due = sooner(due, censuses_due(w->agent.censuses));
 	due = sooner(due, pythons_due(w->agent.pythons));
+	due = sooner(due, stream_due(&w->agent.stream));
 	due = sooner(due, calls_due(w->agent.calls));
 	due = sooner(due, killed_due(w->agent.killed));
 	due = sooner(due, w->end_ns);
@@ -480,6 +515,7 @@ static void due_run(struct watch *w)
 	cases_run_due(w->agent.cases, false);
 	censuses_run_due(w->agent.censuses);
 	pythons_run_due(w->agent.pythons);
+	stream_say_merged(&w->agent.stream, false);
 	calls_run_due(w->agent.calls);
 	killed_flush(w->agent.killed, false);
 	if (sweep_due(w->agent.sweep) && sweep_due(w->agent.sweep) <= now) {
@@ -568,6 +604,22 @@ static bool settled(struct watch *w)
 	       !killed_waiting(w->agent.killed) && !reader_pending(w->agent.reader);
 }
 
+/*
+ * What the kernel has told and nobody came to is lost, and counted. Those who tell it may be quick: up to
+ * what there is now.
+ */
+static int rest_count(struct watch *w)
+{
+	uint64_t until = host_now() + SETTLE_NS;
+	int n;
+
+	w->over = true;
+	do
+		n = hooks_consume(w->agent.hooks);
+	while (n == HOOKS_CONSUME_LIMIT && host_now() < until);
+	return n < 0 ? n : 0;
+}
+
 /* At the end: what was seen is said, within bounds. */
 static int loop_settle(struct watch *w)
 {
@@ -584,6 +636,8 @@ static int loop_settle(struct watch *w)
 		censuses_run_due(w->agent.censuses);
 		killed_flush(w->agent.killed, false);
 	}
+	if (!error && w->behind)
+		error = rest_count(w);
 	if (error)
 		return error;
 	cases_run_due(w->agent.cases, true);
@@ -594,6 +648,7 @@ static int loop_settle(struct watch *w)
 	error = output_drain(w->agent.stream.output, DRAIN_MS);
 	if (error && error != -ETIMEDOUT)
 		return w->agent.stream.error = error;
+	stream_say_merged(&w->agent.stream, true);
 	noise_say(w, host_now());
 	loss_say(w);
 	summary_say(w);
@@ -626,7 +681,13 @@ static int parts_new(struct watch *w)
 
 	agent->reader = reader_new(READER_DEADLINE_MS);
 	agent->stream.output = output_new(STDOUT_FILENO, OUTPUT_LIMIT_BYTES);
-	if (!agent->reader || !agent->stream.output)
+	if (!agent->options->kinds || agent->options->kinds & 1u << ALERT_INCIDENT)
+		agent->stream.incidents = incidents_new(agent->run.id, INCIDENTS, VICTIMS,
+							stream_say_incident, &agent->stream);
+	if (!agent->options->no_limit)
+		agent->stream.limits = limits_new(LIMITS, LIMITS_KEPT);
+	if (!agent->reader || !agent->stream.output ||
+	    (!agent->options->no_limit && !agent->stream.limits))
 		return -errno;
 	agent->processes = processes_new(agent->reader, agent->tick_ns, agent->options->cmdline,
 					 processes_did_change, w);
@@ -754,6 +815,8 @@ static void watch_end(struct watch *w)
 	calls_free(agent->calls);
 	signals_free(agent->signals);
 	processes_free(agent->processes);
+	incidents_free(agent->stream.incidents);
+	limits_free(agent->stream.limits);
 	output_free(agent->stream.output);
 	model_clear(&agent->model);
 	if (w->signal > 0)

@@ -414,12 +414,13 @@ class Agent:
 
     def alerts_of(self, *pids, kinds=None):
         """What was said of these processes, in order: as the process it is about or as the sender.
-        Kinds: only these; by default all but `noise`, which comes when its interval ends."""
+        Kinds: only these; by default all but `noise`, which comes when its interval ends, and
+        `incident`, which tells again what the others told."""
         return [
             a
             for a in self.alerts
             if a["kind"] not in RUN_KINDS
-            and (a["kind"] in kinds if kinds else a["kind"] != "noise")
+            and (a["kind"] in kinds if kinds else a["kind"] not in ("noise", "incident"))
             and not pids_of(a).isdisjoint(pids)
         ]
 

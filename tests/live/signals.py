@@ -162,12 +162,23 @@ def process_facts(pid):
         facts["user"] = pwd.getpwuid(uid).pw_name
     except KeyError:
         facts["user"] = ABSENT
-    for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        if line.startswith("0::"):
-            path = line[3:]
-            # The root group says nothing about a process: it may be left out.
-            facts["cgroup"] = one_of(path, ABSENT) if path == "/" else path
+    facts["cgroup"] = cgroup_of(pid)
+    parent = pathlib.Path(f"/proc/{facts['ppid']}/comm").read_bytes()[:-1]
+    facts["parent_comm"] = parent.decode(errors="backslashreplace")
     return facts
+
+
+def cgroup_of(pid):
+    """The version 2 path, else systemd's, else the first one; "/", which says nothing, only if all
+    are."""
+    groups = [
+        line.split(":", 2)
+        for line in pathlib.Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+    ]
+    order = [path for number, _, path in groups if number == "0"]
+    order += [path for _, names, path in groups if "name=systemd" in names]
+    order += [path for _, _, path in groups]
+    return next((path for path in order if path != "/"), order[0] if order else ABSENT)
 
 
 def descendants(pid):

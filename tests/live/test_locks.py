@@ -1106,7 +1106,7 @@ def start_many(start_steps, step):
 def test_many_waiters_older_than_the_agent(start_agent, start_steps, step, wait, severity):
     """One alert about the lock, and one about each waiter."""
     w, owner, waiters = start_many(start_steps, step)
-    agent = start_agent()
+    agent = start_agent("--no-limit")
     agent.wait_for(kind="orphan-wait", pid=owner["pid"], count=MANY)
     agent.wait_sweeps(2)
     held = lock(owner, proof="waiter")
@@ -1120,6 +1120,20 @@ def test_many_waiters_older_than_the_agent(start_agent, start_steps, step, wait,
                        for b in waiters]),
         ],
     )
+
+
+def test_many_waiters_are_merged(start_agent, start_steps):
+    """The first eight of them by name; the others are counted in one line."""
+    w, owner, waiters = start_many(start_steps, "lock A")
+    agent = start_agent()
+    agent.wait_for(kind="orphan-wait", pid=owner["pid"], merged={"count": MANY - 8})
+    agent.wait_sweeps(2)
+    agent.stop()
+    waits = agent.alerts_of(w.pid, kinds=["orphan-wait"])
+    assert len(waits) == 9 and not any("merged" in a for a in waits[:8]), agent.said()
+    assert waits[8]["merged"]["several_threads"]
+    tids = {b["tid"] for b in waiters}
+    assert len({a["thread"]["tid"] for a in waits} & tids) == 9
 
 
 def test_many_waiters_in_text(start_steps):

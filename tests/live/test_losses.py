@@ -63,7 +63,7 @@ def test_full_ring_buffer(start_workload, start_steps):
     b = w.blocks("waiter lock A")
     w.do("short show")
     pids = [word for pid in (target.pid, two.pid, w.pid) for word in ("-p", pid)]
-    with CountingAgent(*pids, target=target.pid) as agent, thread_signals() as counter:
+    with CountingAgent("--no-limit", *pids, target=target.pid) as agent, thread_signals() as counter:
         each = ring_bytes(agent) // RECORD_BYTES * 3 // 4
         thread = target.threads[1]
         with held_back_process(agent.process.pid):

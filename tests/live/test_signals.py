@@ -11,6 +11,7 @@ import collections
 import ctypes
 import os
 import pathlib
+import re
 import threading
 import time
 
@@ -19,6 +20,7 @@ import pytest
 from deadhold import (
     ABSENT,
     ANY,
+    LIVE,
     SCALE,
     TIMEOUT,
     Agent,
@@ -93,7 +95,8 @@ def start_actor(start_workload):
 
 
 class Watching:
-    """Agents by their options, each started when it is first asked for."""
+    """Agents by their options, each started when it is first asked for. They merge nothing: tests that
+    come one after the other do the same things to the same processes."""
 
     def __init__(self):
         self.agents = {}
@@ -111,7 +114,7 @@ class Watching:
         if agent and (agent.out.error or agent.process.poll() is not None):
             agent.kill()
             agent = None
-        self.agents[options] = agent or Agent(*options).start()
+        self.agents[options] = agent or Agent("--no-limit", *options).start()
         return self.agents[options]
 
     def settle(self, agent):
@@ -207,7 +210,7 @@ def target(start_actor):
 
 def mortal(actor):
     """What is read from /proc may come too late for a process that is being killed."""
-    for name in ("exe", "cgroup", "user"):
+    for name in ("exe", "cgroup", "user", "parent_comm"):
         if name in actor.facts:
             actor.facts[name] = one_of(actor.facts[name], ABSENT)
     return actor
@@ -864,7 +867,7 @@ def test_folded_rest_is_said_at_the_end(start_agent, start_actor, folder):
 def test_all_signals(start_agent, start_actor, folder):
     """--all-signals shows each, and folds nothing."""
     parent = start_actor(name="sig-parent", threads=["forks"])
-    agent = start_agent("--all-signals")
+    agent = start_agent("--all-signals", "--no-limit")
     expected = fold_all(folder)
     parent.workload.go("1 child abort 0")
     child = parent.workload.event("child")
@@ -929,6 +932,50 @@ def test_both_in_namespace(said, start_actor):
         [
             alert("thread-signal", tgkill, actor.sender(1), actor, 2, sent),
             alert("tid-kill", at_process, actor.sender(1), actor, 2, kill),
+        ],
+    )
+
+
+@pytest.fixture
+def nested(start_actor):
+    """An actor two PID namespaces down, and one in the namespace between that and the host's."""
+    inner = start_actor(f"handle={SIGUSR1}", name="sig-inner", threads=["in-1"], pid_ns=True,
+                        prefix=[str(LIVE / "lock_pidns")])
+    between = inner.facts["ppid"]  # the second lock_pidns
+    assert os.stat(f"/proc/{between}/ns/pid").st_ino != inner.facts["pid_ns"]
+    outer = start_actor(f"handle={SIGUSR1}", name="sig-outer", threads=["out-1"],
+                        prefix=["nsenter", f"--pid=/proc/{between}/ns/pid"])
+    assert outer.facts["pid_ns"] == os.stat(f"/proc/{between}/ns/pid").st_ino
+    return inner, outer
+
+
+def numbers(pid, tid):
+    """What a thread is called in each PID namespace, the host's first: (process, thread)."""
+    status = pathlib.Path(f"/proc/{pid}/task/{tid}/status").read_text()
+    lists = [re.search(rf"^{name}:(.*)$", status, re.M)[1].split() for name in ("NStgid", "NSpid")]
+    return [tuple(map(int, pair)) for pair in zip(*lists)]
+
+
+def test_nested_namespaces(said, nested):
+    """The sender names the target by the number that it has in the sender's namespace. Whatever the
+    two are called where, it is one fact and one alert, with the ids of the host and of each one's own
+    namespace."""
+    inner, outer = nested
+    thread = inner.threads[1]
+    called = numbers(inner.pid, thread["tid"])
+    assert len(called) == 3 and called[0] == (inner.pid, thread["tid"])
+    assert called[2] == (inner.main["ns_pid"], thread["ns_tid"]) == (1, thread["ns_tid"])
+    assert called[1][0] not in (1, inner.pid)
+    sent = outer.send_ids("tgkill", SIGUSR1, *called[1])
+    inner.do(0, "handled", SIGUSR1, 1)
+    kill = outer.send_ids("kill", SIGUSR1, *called[1])
+    said(
+        [inner, outer],
+        [
+            alert("thread-signal", signal_object(SIGUSR1, "tgkill", SI_TKILL), outer.sender(),
+                  inner, 1, sent),
+            alert("tid-kill", signal_object(SIGUSR1, "kill", SI_USER, scope="process"),
+                  outer.sender(), inner, 1, kill),
         ],
     )
 
@@ -1136,6 +1183,14 @@ PLACES = {
     f"system.slice/containerd.service/kubepods/burstable/pod7/{CONTAINER}": (
         "containerd.service", CONTAINER
     ),
+    f"kubepods.slice/kubepods-pod7.slice/crio-{CONTAINER}.scope": (ABSENT, CONTAINER),
+    f"user.slice/user@7.service/user.slice/libpod-{CONTAINER}.scope/container": (
+        "user@7.service", CONTAINER
+    ),
+    f"machine.slice/libpod-conmon-{CONTAINER}.scope": (
+        f"libpod-conmon-{CONTAINER}.scope", ABSENT  # its monitor, which is outside
+    ),
+    f"docker/{CONTAINER}/docker/{CONTAINER[::-1]}": (ABSENT, CONTAINER[::-1]),
     f"docker-{CONTAINER[:-1]}.scope": (f"docker-{CONTAINER[:-1]}.scope", ABSENT),  # no id
     "ordinary/group": (ABSENT, ABSENT),
 }  # fmt: skip
@@ -1154,6 +1209,86 @@ def test_unit_and_container(cgroup, said, sender, start_actor, place):
     sent = sender.send("tgkill", SIGUSR1, target)
     signal = signal_object(SIGUSR1, "tgkill", SI_TKILL)
     said([sender, target], [alert("thread-signal", signal, sender.sender(), target, 1, sent)])
+
+
+# In containers that lie in each other, and in a service.
+SCENE_PLACES = {
+    "a": f"system.slice/docker-{CONTAINER}.scope/docker/{CONTAINER[::-1]}",
+    "b": "system.slice/deadhold-test.service/below",
+}
+PLACE_FILTERS = {
+    "container": (f"--container {CONTAINER[::-1]}", OF_A),
+    "the one around it": (f"--container {CONTAINER[:12]}", OF_A),
+    "a container and another": (f"--container {CONTAINER[:1]} --container ee", OF_A),
+    "another container": (f"--container {CONTAINER[1:13]}", []),
+    "unit": ("--unit deadhold-test.service", ["s-b1-usr1"]),
+    "unit, as systemctl takes it": ("--unit deadhold-test", ["s-b1-usr1"]),
+    "another unit": ("--unit deadhold", []),
+    "container and unit": (f"--container {CONTAINER[:12]} --unit deadhold-test", []),
+    "container's scope": (f"--unit docker-{CONTAINER}.scope", OF_A),
+}
+
+
+@pytest.mark.parametrize(
+    "case", PLACE_FILTERS if SCALE >= 1 else ["the one around it", "unit"]
+)
+def test_place_filter(cgroup, start_agent, start_actor, case):
+    scene = Scene(start_actor)
+    for name, place in SCENE_PLACES.items():
+        actor = getattr(scene, name)
+        directory = cgroup / "below" / place
+        directory.mkdir(parents=True)
+        (directory / "cgroup.procs").write_text(str(actor.pid))
+        actor.facts = process_facts(actor.pid)
+    options, passes = PLACE_FILTERS[case]
+    agent = start_agent(*options.split())
+    played = scene.play()
+    expect(agent, scene.pids, [played[name] for name in passes])
+
+
+@pytest.fixture
+def old_cgroup():
+    """A group in a version 1 hierarchy, where processes are in the root of version 2."""
+    for line in pathlib.Path("/proc/self/mounts").read_text().splitlines():
+        _, where, kind, options, *_ = line.split()
+        if kind == "cgroup" and "rw" in options.split(",") and "pids" in options.split(","):
+            break
+    else:
+        pytest.skip("no version 1 cgroup file system with pids is mounted here, writable")
+    root = pathlib.Path(where)
+    directory = root / f"deadhold-test-{os.getpid()}"
+    try:
+        (directory / "docker" / CONTAINER).mkdir(parents=True)
+    except OSError as e:
+        pytest.skip(f"can't make a cgroup here: {e}")
+    yield directory / "docker" / CONTAINER
+    for path in [*sorted(directory.glob("**/"), reverse=True)]:
+        for pid in (path / "cgroup.procs").read_text().split():
+            (root / "cgroup.procs").write_text(pid)
+        path.rmdir()
+
+
+def test_container_of_version_1(old_cgroup, start_agent, sender, start_actor):
+    """Its id is there, though the version 2 hierarchy says nothing of it."""
+    agent = start_agent("--container", CONTAINER[:12])
+    targets = [
+        start_actor(f"handle={SIGUSR1}", name="sig-target", threads=["target-1"]) for _ in range(2)
+    ]
+    target = targets[0]
+    (old_cgroup / "cgroup.procs").write_text(str(target.pid))
+    # Those that this host has put the tests into would be as good.
+    for line in pathlib.Path(f"/proc/{target.pid}/cgroup").read_text().splitlines():
+        _, names, path = line.split(":", 2)
+        if path != "/" and not path.endswith(CONTAINER):
+            hierarchy = pathlib.Path("/sys/fs/cgroup") / (names.removeprefix("name=") or "unified")
+            (hierarchy / "cgroup.procs").write_text(str(target.pid))
+    target.facts = {**process_facts(target.pid), "container_id": CONTAINER, "unit": ABSENT}
+    assert CONTAINER in target.facts["cgroup"]
+    signal = signal_object(SIGUSR1, "tgkill", SI_TKILL)
+    sent = sender.send("tgkill", SIGUSR1, target)
+    sender.send("tgkill", SIGUSR1, targets[1])
+    expect(agent, [sender.pid, target.pid],
+           [alert("thread-signal", signal, sender.sender(), target, 1, sent)])
 
 
 def as_user(uid):
@@ -1209,7 +1344,7 @@ def burst(two, folder, target):
     """Signals as fast as two threads can send them, while two more send some that are folded. Returns
     what is to be compared: how many were sent, said, folded, lost, and sent by others."""
     with (
-        CountingAgent("-p", target.pid, "-p", folder.pid, target=target.pid) as agent,
+        CountingAgent("--no-limit", "-p", target.pid, "-p", folder.pid, target=target.pid) as agent,
         thread_signals() as counter,
     ):
         thread = target.threads[1]
@@ -1234,6 +1369,7 @@ def burst(two, folder, target):
         folded = noise_of(agent.alerts, folder.pid)
         assert set(folded) == {"SIGURG"}
         said = sum(agent.counted.values())
+        print(f"events {events}")
         print(f"sent {sent}, said {agent.counted}, folded {folded}, lost {losses}, others {others}")
         return sent, said + folded["SIGURG"], losses, others
 
@@ -1250,6 +1386,100 @@ def test_burst(alone, start_actor, target):
         lost = losses["signals"]
         assert set(losses) <= {"signals", "ring-buffer", "recursion"}, losses
         assert sent - losses["recursion"] <= seen + lost <= sent + others
+
+
+def told(alerts):
+    """How many alerts these lines stand for."""
+    return sum(a.get("merged", {"count": 1})["count"] for a in alerts)
+
+
+def test_storm(start_agent, start_actor, target):
+    """A thousand signals to one thread: the first is said at once, by itself; all others are counted,
+    exactly."""
+    sender = start_actor(name="sig-storm", threads=["one"])
+    agent = start_agent("-p", target.pid)
+    first = sender.send("tgkill", SIGUSR1, target)
+    alone = agent.wait_for(kind="thread-signal", pid=target.pid)
+    assert "merged" not in alone
+    assert first["before_ns"] <= int(alone["ktime_ns"]) <= first["after_ns"]
+    target.do(0, "handled", SIGUSR1, 1)
+    sent = sender.send("tgkill", SIGUSR1, target, count=999)
+    agent.stop()
+    lines = agent.alerts_of(target.pid)
+    by_result = collections.Counter()
+    for line in lines[1:]:
+        by_result[line["signal"]["result"]] += told([line])
+        assert difference(line, {
+            "kind": "thread-signal",
+            "sender": sender.sender(),
+            "process": target.process(),
+            "thread": target.thread(1),
+        }) is None, line
+    assert lines[0] == alone and told(lines) == 1000, agent.said()
+    assert set(by_result) <= {"queued", "already-pending"}
+    merged = [line for line in lines if "merged" in line]
+    assert merged, agent.said()
+    for line in merged:
+        assert line["merged"]["several_threads"] is False
+        assert line["merged"]["first"] <= line["time"]
+        assert sent["before_ns"] <= int(line["ktime_ns"]) <= sent["after_ns"]
+        assert line["message"].endswith(f" ({line['merged']['count']} times)")
+    # The two results, each with a first line of its own, in the seconds that it took.
+    seconds = (sent["after_ns"] - first["before_ns"]) / 1e9
+    assert len(lines) <= 4 + 2 * seconds, agent.said()
+    figures = agent.alerts[-1]["figures"]
+    assert figures["alerts_merged"] == 1000 - len(lines), agent.said()
+
+
+MANY_THREADS = 9  # more than are said by themselves
+
+
+def test_storm_on_many_threads(start_agent, start_actor):
+    """Eight are said by themselves, the others are counted as of several threads."""
+    threads = [f"t{i}" for i in range(MANY_THREADS)]
+    target = start_actor(f"handle={SIGUSR1}", name="sig-many", threads=threads)
+    sender = start_actor(name="sig-storm", threads=["one"])
+    agent = start_agent("-p", target.pid)
+    for i in range(1, MANY_THREADS + 1):
+        sender.send("tgkill", SIGUSR1, target, to=i)
+        target.do(0, "handled", SIGUSR1, i)
+    agent.stop()
+    lines = agent.alerts_of(target.pid)
+    assert told(lines) == MANY_THREADS
+    single = [line["thread"]["name"] for line in lines if "merged" not in line]
+    assert single[:8] == threads[:8], agent.said()
+    assert all(line["merged"]["several_threads"] for line in lines if "merged" in line)
+
+
+def test_no_limit(start_agent, start_actor, target):
+    sender = start_actor(name="sig-storm", threads=["one"])
+    agent = start_agent("-p", target.pid, "--no-limit")
+    sender.send("tgkill", SIGUSR1, target, count=1000)
+    agent.stop()
+    lines = agent.alerts_of(target.pid)
+    assert len(lines) == 1000 and not any("merged" in line for line in lines)
+    assert agent.alerts[-1]["figures"]["alerts_merged"] == 0
+
+
+def test_burst_merged(alone, start_actor, start_agent, target):
+    """As fast as two threads can: what was said and merged is what was sent."""
+    two = start_actor(name="sig-burst", threads=["one", "two"])
+    agent = start_agent("-p", target.pid, allow_loss=True)
+    thread = target.threads[1]
+    sent = 0
+    with thread_signals() as counter:
+        events = two.all_do("send", "tgkill", SIGUSR1, thread["pid"], thread["tid"], BURST // 2,
+                            timeout=TIMEOUT * 10)
+        sent = sum(e["ok"] for e in events)
+        agent.stop(timeout=TIMEOUT * 10)
+        others = counter.read() - sent
+    lines = agent.alerts_of(target.pid)
+    losses = losses_of(agent.alerts)
+    assert sent == BURST // 2 * 2 and others >= 0
+    assert set(losses) <= {"signals", "ring-buffer", "recursion"}, losses
+    seen = told(lines) + losses["signals"]
+    assert sent - losses["recursion"] <= seen <= sent + others, agent.said()
+    assert len(lines) < 100, agent.said()
 
 
 def test_folded_burst(alone, start_agent, start_actor):

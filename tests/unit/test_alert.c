@@ -261,6 +261,33 @@ static struct alert sample_killed(enum exit_reason reason, const struct cause_in
 	};
 }
 
+static const struct incident_info hanging = {
+	.id = "9c1e47d20ab35f68:i1",
+	.revision = 2,
+	.state = INCIDENT_UPDATED,
+	.n_dead = 1,
+	.dead_count = 1,
+	.locks_count = 1,
+	.victims_count = 12,
+	.n_chain = 2,
+	.chain = { 3, 5 },
+};
+
+static struct alert sample_incident(struct incident_info *info, const struct cause_info *cause)
+{
+	struct alert alert = sample_orphan();
+
+	alert.kind = ALERT_INCIDENT;
+	alert.exit.reason = EXIT_CANCEL;
+	alert.incident = info;
+	info->dead[0] = (struct dead_info){ .thread = worker,
+					    .exit = alert.exit,
+					    .has_cause = cause != NULL };
+	if (cause)
+		info->dead[0].cause = *cause;
+	return alert;
+}
+
 static struct alert sample_noise(void)
 {
 	return (struct alert){
@@ -654,6 +681,124 @@ static void test_words_for_calls(void **state)
 	assert_detail(alert, "by: http-2 (tid 4713) cancelled it 12 ms earlier");
 	cause.certain = false;
 	assert_detail(alert, "before: http-2 (tid 4713) cancelled it 12 ms earlier");
+}
+
+static void test_incident(void **state)
+{
+	struct incident_info info = hanging;
+	struct alert alert = sample_incident(&info, &cancelled);
+	struct cause_info none = { .kind = CAUSE_NONE };
+	struct waiter_info waiters[] = { http_waits, http_waits };
+
+	(void)state;
+	assert_text(alert,
+		    "13:03:11.482 CRITICAL incident web[4700]: 12 hang behind dead worker-3[4712]\n"
+		    "  cause: pthread_cancel from http-2 (tid 4713), 12 ms before: that ended it\n"
+		    "  died: worker-3 (tid 4712): it was cancelled with pthread_cancel\n"
+		    "  lock 0x55d0c2f050e0: normal mutex, proof waiter, /usr/bin/web+0x40e0\n"
+		    "        (queue_lock)\n"
+		    "  stuck: http-2 (tid 4713) waits for ever, for 2.1 s already\n"
+		    "  and 11 more stuck threads\n"
+		    "  web runs in unit web.service\n"
+		    "  incident 9c1e47d20ab35f68:i1, revision 2\n");
+	waiters[1].behind = http;
+	waiters[1].thread = worker;
+	alert.waiters = waiters;
+	alert.n_waiters = 2;
+	assert_detail(alert, "stuck: worker-3 (tid 4712) waits for http-2 (tid 4713), for 2.1 s "
+			     "already");
+	info.state = INCIDENT_CLOSED;
+	info.close_reason = CLEARED_EXEC;
+	assert_detail(alert, "over: the process became another program");
+	alert = sample_incident(&info, NULL);
+	assert_detail(alert, "cause: not known");
+	alert = sample_incident(&info, &none);
+	assert_detail(alert, "cause: no signal, cancel or exception was seen before its end");
+	info.dead_count = 9;
+	info.locks_count = 3;
+	assert_detail(alert, "and 8 more dead threads");
+	assert_detail(alert, "and 2 more locks");
+}
+
+static void test_incident_of_a_signal(void **state)
+{
+	struct incident_info info = hanging;
+	struct cause_info cause = { .kind = CAUSE_TID_KILL,
+				    .sender_process = bash,
+				    .sender_thread = bash_main,
+				    .certain = true,
+				    .signal = { .number = 15, .call = CALL_KILL } };
+	struct alert alert = sample_incident(&info, &cause);
+
+	(void)state;
+	info.killed = true;
+	info.victims_count = info.locks_count = alert.n_locks = alert.n_waiters = 0;
+	info.dead[0].exit = (struct exit_info){ .reason = EXIT_PROCESS_KILLED, .signal = 15 };
+	assert_text(
+		alert,
+		"13:03:11.482 CRITICAL incident SIGTERM at thread 4712 ended all of web[4700]\n"
+		"  cause: SIGTERM by kill from main thread (tid 4100) of bash (pid 4100, uid 0):\n"
+		"        that ended it\n"
+		"  died: worker-3 (tid 4712): its process was killed with SIGTERM\n"
+		"  web runs in unit web.service\n"
+		"  incident 9c1e47d20ab35f68:i1, revision 2\n");
+}
+
+static void test_json_of_incidents(void **state)
+{
+	struct incident_info info = hanging;
+	struct cause_info none = { .kind = CAUSE_NONE };
+	struct alert alert = sample_incident(&info, &cancelled);
+	json_t *json = json_of(alert);
+
+	(void)state;
+	assert_own_members(json,
+			   "incident_id revision state headline process cause dead dead_count "
+			   "locks locks_count victims chain");
+	assert_json_string(json, "state", "updated");
+	assert_json_string(json, "headline", "web[4700]: 12 hang behind dead worker-3[4712]");
+	assert_json_string(json, "message", "web[4700]: 12 hang behind dead worker-3[4712]");
+	assert_json_number(json, "victims.count", 12);
+	assert_int_equal(json_array_size(member(json, "victims.sample")), 1);
+	assert_int_equal(json_array_size(member(json, "dead")), 1);
+	assert_string_equal(json_string_value(json_array_get(member(json, "chain"), 1)),
+			    "9c1e47d20ab35f68:5");
+	json_decref(json);
+	info.state = INCIDENT_CLOSED;
+	info.close_reason = CLEARED_RECOVERED;
+	json = json_of(alert);
+	assert_json_string(json, "close_reason", "recovered");
+	assert_json_string(json, "message", "over: web[4700]: 12 hang behind dead worker-3[4712]");
+	json_decref(json);
+	json = json_of(sample_incident(&info, &none));
+	assert_json_string(json, "cause.kind", "none");
+	assert_null(member(json, "cause.certain"));
+	json_decref(json);
+	json = json_of(sample_incident(&info, NULL));
+	assert_null(member(json, "cause"));
+	json_decref(json);
+}
+
+static void test_merged(void **state)
+{
+	struct alert alert = sample_signal(10, false);
+	json_t *json;
+
+	(void)state;
+	alert.merged = (struct merged_info){ .count = 998,
+					     .first_ns = TIME_NS - 997 * NS_PER_MS,
+					     .several_threads = true };
+	assert_detail(alert,
+		      "merged: 998 of these in 997 ms, of several threads: this is the first one");
+	json = json_of(alert);
+	assert_json_number(json, "merged.count", 998);
+	assert_true(json_is_true(member(json, "merged.several_threads")));
+	assert_non_null(strstr(json_string_value(member(json, "message")), " (998 times)"));
+	json_decref(json);
+	alert.merged = (struct merged_info){ 0 };
+	json = json_of(alert);
+	assert_null(member(json, "merged"));
+	json_decref(json);
 }
 
 static void test_json_of_calls(void **state)
@@ -1873,6 +2018,10 @@ int main(void)
 		cmocka_unit_test(test_text_of_calls),
 		cmocka_unit_test(test_words_for_calls),
 		cmocka_unit_test(test_json_of_calls),
+		cmocka_unit_test(test_incident),
+		cmocka_unit_test(test_incident_of_a_signal),
+		cmocka_unit_test(test_json_of_incidents),
+		cmocka_unit_test(test_merged),
 		cmocka_unit_test(test_first_lines_fit),
 		cmocka_unit_test(test_who),
 		cmocka_unit_test(test_how_it_died),

@@ -199,6 +199,86 @@ static void its_alert(void **state)
 	causes_clear(&causes);
 }
 
+/* A signal came before the end: order and distance, whatever the end, and no more. */
+static void signal_is_never_certain(void **state)
+{
+	static const enum exit_reason reasons[] = { EXIT_RETURN, EXIT_RAW, EXIT_UNKNOWN,
+						    EXIT_CANCEL };
+	const struct cause *cause;
+	struct causes causes;
+	bool certain;
+	size_t i;
+
+	(void)state;
+	causes_init(&causes, 16);
+	for (i = 0; i < sizeof(reasons) / sizeof(*reasons); i++) {
+		note(&causes, 20 + i, CAUSE_TID_KILL, S);
+		note(&causes, 20 + i, CAUSE_THREAD_SIGNAL, 2 * S);
+		cause = ended(&causes, 20 + i, reasons[i], 3 * S, &certain);
+		assert_non_null(cause);
+		assert_int_equal(cause->kind, CAUSE_THREAD_SIGNAL);
+		assert_int_equal(cause->time_ns, 2 * S);
+		assert_false(certain);
+	}
+	note(&causes, 12, CAUSE_THREAD_SIGNAL, S);
+	assert_null(ended(&causes, 12, EXIT_SECCOMP, S + 1, &certain));
+	note(&causes, 13, CAUSE_THREAD_SIGNAL, S); /* long ago */
+	assert_null(ended(&causes, 13, EXIT_RETURN, S + CAUSE_NS + 1, &certain));
+	note(&causes, 14, CAUSE_THREAD_SIGNAL, 4 * S); /* after the end */
+	assert_null(ended(&causes, 14, EXIT_RETURN, 3 * S, &certain));
+	/* What is certain, and an exception, say more. */
+	note(&causes, 15, CAUSE_THREAD_CANCEL, S);
+	note(&causes, 15, CAUSE_THREAD_SIGNAL, 2 * S);
+	cause = ended(&causes, 15, EXIT_CANCEL, 3 * S, &certain);
+	assert_int_equal(cause->kind, CAUSE_THREAD_CANCEL);
+	assert_true(certain);
+	note(&causes, 16, CAUSE_ASYNC_EXCEPTION, S);
+	note(&causes, 16, CAUSE_THREAD_SIGNAL, 2 * S);
+	cause = ended(&causes, 16, EXIT_RETURN, 3 * S, &certain);
+	assert_int_equal(cause->kind, CAUSE_ASYNC_EXCEPTION);
+	causes_clear(&causes);
+}
+
+/* That nothing was done is another thing than that what was done is not why. */
+static void nothing_at_all(void **state)
+{
+	struct owner_key key = key_of(10, 12);
+	struct causes causes;
+	bool certain;
+
+	(void)state;
+	causes_init(&causes, 8);
+	assert_false(cause_any(causes_row(&causes, &key), 2 * S));
+	note(&causes, 12, CAUSE_THREAD_CANCEL, S);
+	assert_null(ended(&causes, 12, EXIT_RETURN, 2 * S, &certain));
+	assert_true(cause_any(causes_row(&causes, &key), 2 * S));
+	note(&causes, 13, CAUSE_THREAD_SIGNAL, S);
+	key.ns_tid = 13;
+	assert_true(cause_any(causes_row(&causes, &key), 2 * S));
+	assert_false(cause_any(causes_row(&causes, &key), S + CAUSE_NS + 1));
+	causes_clear(&causes);
+}
+
+/* What had its time is no loss. */
+static void eviction_is_counted(void **state)
+{
+	struct causes causes;
+	bool certain;
+
+	(void)state;
+	causes_init(&causes, 2);
+	note(&causes, 12, CAUSE_THREAD_SIGNAL, S);
+	note(&causes, 13, CAUSE_THREAD_SIGNAL, S);
+	note(&causes, 14, CAUSE_THREAD_SIGNAL, 2 * S);
+	assert_int_equal(causes.evicted, 1);
+	ended(&causes, 13, EXIT_RETURN, 3 * S, &certain);
+	note(&causes, 15, CAUSE_THREAD_SIGNAL, 4 * S);
+	assert_int_equal(causes.evicted, 1);
+	note(&causes, 16, CAUSE_THREAD_SIGNAL, 2 * S + CAUSE_NS);
+	assert_int_equal(causes.evicted, 1);
+	causes_clear(&causes);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -209,6 +289,9 @@ int main(void)
 		cmocka_unit_test(number_used_again),
 		cmocka_unit_test(oldest_makes_room),
 		cmocka_unit_test(its_alert),
+		cmocka_unit_test(signal_is_never_certain),
+		cmocka_unit_test(nothing_at_all),
+		cmocka_unit_test(eviction_is_counted),
 	};
 
 	return cmocka_run_group_tests_name("cause", tests, NULL, NULL);

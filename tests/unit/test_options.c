@@ -172,6 +172,13 @@ static void words(void **state)
 	assert_string_equal(o.comms.word[0], "nginx*");
 	assert_string_equal(o.comms.word[1], "fifteen-letters");
 	assert_int_equal(o.not_comms.n, 1);
+	parse_well(&o,
+		   "--container 0123456789ab --container f --unit db --unit x.scope --no-limit");
+	assert_int_equal(o.containers.n, 2);
+	assert_string_equal(o.containers.word[1], "f");
+	assert_int_equal(o.units.n, 2);
+	assert_string_equal(o.units.word[0], "db");
+	assert_true(o.no_limit);
 }
 
 static void signals(void **state)
@@ -281,6 +288,9 @@ static void wrong(void **state)
 		{ "-t +12", "bad --tid '+12'" },
 		{ "--sender-pid 99999999999999999999", "bad --sender-pid" },
 		{ "--pid=", "bad --pid ''" },
+		{ "--container web-1", "bad --container 'web-1': use an id or its first digits" },
+		{ "--container=", "empty --container" },
+		{ "--unit=", "empty --unit" },
 		{ "--cgroup=", "empty --cgroup" },
 		{ "--comm=", "empty --comm" },
 		{ "--comm sixteen-letters-", "use 'sixteen-letters'" },
@@ -348,10 +358,7 @@ static void wrong(void **state)
 		{ "check --deep", "--deep does not go with 'check'" },
 		{ "inspect 1 --deep", "--deep does not go with 'inspect'" },
 		/* of later issues */
-		{ "--no-limit", "unknown option '--no-limit'" },
 		{ "--btf x", "unknown option '--btf'" },
-		{ "--container x", "unknown option '--container'" },
-		{ "--unit x", "unknown option '--unit'" },
 		{ "report x", "unknown command 'report'" },
 		{ "--usage", "unknown option '--usage'" },
 	};

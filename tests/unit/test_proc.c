@@ -435,6 +435,9 @@ static void cgroup_forms(void **state)
 		{ "x\n0:\n:::\n0::/ok", "/ok" },
 		{ "0::/gone (deleted)\n", "/gone (deleted)" },
 		{ "0::/\n", "/" },
+		{ "9:name=systemd:/\n4:memory:/docker/7\n0::/\n", "/docker/7" },
+		{ "9:name=systemd:/b\n4:memory:/docker/7\n0::/\n", "/b" },
+		{ "9:name=systemd:/\n4:memory:/\n", "/" },
 	};
 	char path[32];
 
@@ -454,7 +457,8 @@ static void cgroup_forms(void **state)
 	assert_string_equal(path, "/12");
 }
 
-#define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define HEX63 "123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define HEX64 "0" HEX63
 
 static void cgroup_names(void **state)
 {
@@ -475,11 +479,27 @@ static void cgroup_names(void **state)
 		{ "/kubepods.slice/kubepods-pod1.slice/cri-containerd-" HEX64 ".scope/init", "",
 		  HEX64 },
 		{ "/machine.slice/libpod-" HEX64 ".scope/container", "", HEX64 },
+		{ "/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod1.slice/crio-" HEX64
+		  ".scope",
+		  "", HEX64 },
+		{ "/kubepods/besteffort/pod1/crio-" HEX64, "", HEX64 },
+		{ "/system.slice/containerd.service/kubepods-pod1.slice:cri-containerd:" HEX64,
+		  "containerd.service", HEX64 },
+		{ "/user.slice/user-7.slice/user@7.service/user.slice/libpod-" HEX64
+		  ".scope/container",
+		  "user@7.service", HEX64 },
+		{ "/libpod_parent/libpod-" HEX64, "", HEX64 },
+		{ "/docker/" HEX64 "/system.slice/db.service", "db.service", HEX64 },
+		{ "/docker/" HEX64 "/docker/1" HEX63, "", "1" HEX63 },
+		/* Their monitors, outside of the container. */
+		{ "/machine.slice/libpod-conmon-" HEX64 ".scope", "libpod-conmon-" HEX64 ".scope",
+		  "" },
+		{ "/system.slice/crio-conmon-" HEX64 ".scope", "crio-conmon-" HEX64 ".scope", "" },
 		{ "/docker/0" HEX64, "", "" },
 		{ "/docker/" HEX64 "0x", "", "" },
 		{ "/docker/A" HEX64, "", "" },
 	};
-	char unit[32], container[65];
+	char unit[96], container[65];
 
 	(void)state;
 	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
@@ -491,6 +511,30 @@ static void cgroup_names(void **state)
 		assert_string_equal(container, rows[i].container);
 		free(copy);
 	}
+}
+
+/* Units and containers around the innermost ones count, and nothing that only looks alike. */
+static void cgroup_in(void **state)
+{
+	static const char path[] = "/user.slice/user@7.service/docker/" HEX64
+				   "/x.scope/docker/1" HEX63;
+
+	(void)state;
+	assert_true(proc_cgroup_in_unit(path, "user@7.service"));
+	assert_true(proc_cgroup_in_unit(path, "user@7"));
+	assert_true(proc_cgroup_in_unit(path, "x.scope"));
+	assert_true(proc_cgroup_in_unit(path, "user.slice"));
+	assert_false(proc_cgroup_in_unit(path, "user@7.servic"));
+	assert_false(proc_cgroup_in_unit(path, "user"));
+	assert_false(proc_cgroup_in_unit(path, "x"));
+	assert_false(proc_cgroup_in_unit(path, "user@7.service/docker"));
+	assert_false(proc_cgroup_in_unit("", "x"));
+	assert_true(proc_cgroup_in_container(path, "0123456789ab"));
+	assert_true(proc_cgroup_in_container(path, HEX64));
+	assert_true(proc_cgroup_in_container(path, "11"));
+	assert_false(proc_cgroup_in_container(path, "2"));
+	assert_false(proc_cgroup_in_container(path, HEX64 "0"));
+	assert_false(proc_cgroup_in_container("/docker/x", "x"));
 }
 
 static void cmdline_forms(void **state)
@@ -637,18 +681,19 @@ static void syscall_forms(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(stat_plain),	  cmocka_unit_test(stat_hostile_comm),
-		cmocka_unit_test(stat_long_comm), cmocka_unit_test(stat_cut),
-		cmocka_unit_test(stat_refused),	  cmocka_unit_test(stat_ended),
-		cmocka_unit_test(status_plain),	  cmocka_unit_test(status_missing),
-		cmocka_unit_test(status_hostile), cmocka_unit_test(mapping_plain),
-		cmocka_unit_test(mapping_forms),  cmocka_unit_test(mapping_refused),
-		cmocka_unit_test(path_cut),	  cmocka_unit_test(path_deleted),
-		cmocka_unit_test(path_libc),	  cmocka_unit_test(sched),
-		cmocka_unit_test(path_runtime),	  cmocka_unit_test(cgroup_forms),
-		cmocka_unit_test(cgroup_names),	  cmocka_unit_test(cmdline_forms),
-		cmocka_unit_test(test_pidfd),	  cmocka_unit_test(namespace_forms),
-		cmocka_unit_test(syscall_forms),  cmocka_unit_test(anything_goes),
+		cmocka_unit_test(stat_plain),	   cmocka_unit_test(stat_hostile_comm),
+		cmocka_unit_test(stat_long_comm),  cmocka_unit_test(stat_cut),
+		cmocka_unit_test(stat_refused),	   cmocka_unit_test(stat_ended),
+		cmocka_unit_test(status_plain),	   cmocka_unit_test(status_missing),
+		cmocka_unit_test(status_hostile),  cmocka_unit_test(mapping_plain),
+		cmocka_unit_test(mapping_forms),   cmocka_unit_test(mapping_refused),
+		cmocka_unit_test(path_cut),	   cmocka_unit_test(path_deleted),
+		cmocka_unit_test(path_libc),	   cmocka_unit_test(sched),
+		cmocka_unit_test(path_runtime),	   cmocka_unit_test(cgroup_forms),
+		cmocka_unit_test(cgroup_names),	   cmocka_unit_test(cgroup_in),
+		cmocka_unit_test(cmdline_forms),   cmocka_unit_test(test_pidfd),
+		cmocka_unit_test(namespace_forms), cmocka_unit_test(syscall_forms),
+		cmocka_unit_test(anything_goes),
 	};
 
 	return cmocka_run_group_tests_name("proc", tests, NULL, NULL);
