@@ -31,7 +31,7 @@
 #define F_SETSIG 10
 #endif
 
-#define ACTORS	8
+#define ACTORS	16
 #define OTHERS	ACTORS /* handlers that ran in a thread which is none of the actors */
 #define LINE	256
 #define SIGNALS 65
