@@ -129,13 +129,17 @@ def test_make_demo():
     assert [(severity, kind) for severity, kind, _ in about_locks] == [
         ("info", "ready"),
         ("CRITICAL", "lock-orphaned"),
+        ("CRITICAL", "incident"),
         ("CRITICAL", "orphan-wait"),
         ("info", "orphan-cleared"),
+        ("CRITICAL", "incident"),
         ("info", "summary"),
     ]
-    assert about_locks[1][2] == f"orders[{pid}] worker[{worker}] died holding 1 lock"
-    assert about_locks[2][2] == f"orders[{pid}] reporter[{reporter}] hangs: lock owner died"
-    assert re.fullmatch(rf"orders\[{pid}\] lock 0x[0-9a-f]+ is gone: exit", about_locks[3][2])
+    _, orphaned, opened, stuck, cleared, closed, _ = (text for _, _, text in about_locks)
+    assert orphaned == f"orders[{pid}] worker[{worker}] died holding 1 lock"
+    assert stuck == f"orders[{pid}] reporter[{reporter}] hangs: lock owner died"
+    assert re.fullmatch(rf"orders\[{pid}\] lock 0x[0-9a-f]+ is gone: exit", cleared)
+    assert all(f"orders[{pid}]" in text for text in (opened, closed)), (opened, closed)
     text = "\n".join(out)
     assert f"  dead owner worker (tid {worker}): its thread function returned" in text
     assert re.search(rf"^  stuck reporter \(tid {reporter}\): waits for ever$", text, re.M)

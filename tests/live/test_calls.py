@@ -122,8 +122,9 @@ def test_cancel_of_a_blocked_thread(agent, start_calls):
     expect(agent, w, [cancelled(victim)], kinds=("thread-cancel",))
 
 
-def test_cancel_twice(agent, start_calls):
+def test_cancel_twice(start_agent, start_calls):
     """The second one does nothing: the first is why it ended."""
+    agent = start_agent("--no-limit")
     needs_uprobes(agent)
     w = start_calls()
     victim = w.begin("victim", "masked")
