@@ -166,9 +166,10 @@ def test_process_in_full(agent, start_steps):
     proc = pathlib.Path(f"/proc/{w.pid}")
     ticks = (proc / "stat").read_text().rpartition(")")[2].split()[19]
     boot_id = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    cgroup = [
-        line[3:] for line in (proc / "cgroup").read_text().splitlines() if line.startswith("0::")
-    ]
+    # Of version 2, or where that says nothing of another one that does: systemd's first.
+    cgroups = dict(line.split(":", 2)[1:] for line in (proc / "cgroup").read_text().splitlines())
+    cgroup = [path for name in ("", "name=systemd", *cgroups) if (path := cgroups.get(name))]
+    cgroup.sort(key=lambda path: path == "/")
     full = {
         "id": f"{boot_id}:{w.pid}:{ticks}",
         "pid": w.pid,
