@@ -537,7 +537,7 @@ def test_slow_reader(run, pair):
     be heard again. Only lines about the target are printed; in the ring there may be others' too."""
     sender, target = pair
     reading, writing = os.pipe()
-    agent = run("--json", "-v", "-p", target.pid, out=writing)
+    agent = run("--json", "-v", "--no-limit", "-p", target.pid, out=writing)
     os.close(writing)
     with open(reading, "rb") as stream, thread_signals() as counter:
         assert b'"ready"' in first_line(reading), agent.said()
@@ -587,7 +587,7 @@ def test_nobody_reads(run, pair):
     """A pipe that is full and stays so: SIGINT ends the agent all the same."""
     sender, target = pair
     reading, writing = os.pipe()
-    agent = run("--json", out=writing)
+    agent = run("--json", "--no-limit", out=writing)
     os.close(writing)
     try:
         assert b'"ready"' in first_line(reading), agent.said()
