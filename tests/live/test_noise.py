@@ -137,7 +137,7 @@ def test_runtime(runtime, tmp_path):
     load = Load(runtime(tmp_path), tmp_path)
     with (
         Agent("-p", load.pid, allow_loss=True) as agent,
-        Agent("-p", load.pid, "--all-signals", allow_loss=True, in_file=True) as other,
+        Agent("-p", load.pid, "--all-signals", "--no-limit", allow_loss=True, in_file=True) as other,
     ):
         load.run()
     shown = collections.Counter(
@@ -278,7 +278,7 @@ def test_kill_at_a_thread_is_shown(start_agent, jvm_like):
 
 
 def test_all_signals_of_a_runtime(start_agent, jvm_like):
-    agent = start_agent("-p", jvm_like.pid, "--all-signals")
+    agent = start_agent("-p", jvm_like.pid, "--all-signals", "--no-limit")
     within(jvm_like, SIGUSR2)
     within(jvm_like, SIGUSR2)
     agent.stop()
