@@ -351,7 +351,7 @@ def test_none_after_ready_is_missed(start_agent, target):
     sender = threading.Thread(target=send)
     sender.start()
     try:
-        agent = start_agent("-p", target.pid)
+        agent = start_agent("-p", target.pid, "--no-limit")
     finally:
         ready.set()
         sender.join()
@@ -518,7 +518,9 @@ def test_fatal_is_said_before_what_follows(start_agent, sender, start_actor):
     signal = signal_object(SIGTERM, "tgkill", SI_TKILL, fatal=True)
     expected = [alert("thread-signal", signal, sender.sender(), target, 1, sent)]
     expect(agent, pids([sender, target]), expected)
-    assert [a["kind"] for a in agent.alerts] == ["ready", "thread-signal", "summary"]
+    kinds = [a["kind"] for a in agent.alerts]
+    # The incident is opened with the end of the process, and over with it.
+    assert kinds == ["ready", "thread-signal", "incident", "incident", "summary"]
 
 
 def test_fatal_but_blocked(said, sender, start_actor):
