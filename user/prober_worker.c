@@ -32,8 +32,11 @@
 #include "symbol.h"
 #include "task.h"
 
-#define S	     1000000000ull
-#define RECORD_PAGES 32 /* a CPU: some 500 records */
+#define S 1000000000ull
+/* Of each CPU's ring, of 16 records or so a page. A build maps thousands of files a second. */
+#define RECORD_PAGES	   256
+#define RECORD_PAGES_LEAST 32
+#define RECORD_PAGES_HOST  1024 /* all of them together, where that leaves the least */
 /* How often those who map the files are looked for, and at most all processes are. */
 #define WITNESS_NS (10 * S)
 #define PASS_NS	   (30 * S)
@@ -627,6 +630,17 @@ static bool children_wanted(const struct plans *plans)
 	return false;
 }
 
+/* A power of two, as perf has it. */
+static size_t record_pages(void)
+{
+	int cpus = libbpf_num_possible_cpus();
+	size_t pages = RECORD_PAGES;
+
+	while (pages > RECORD_PAGES_LEAST && cpus > 0 && pages * cpus > RECORD_PAGES_HOST)
+		pages /= 2;
+	return pages;
+}
+
 /* An event that counts nothing, of every CPU: it is there for the records that come along. */
 static int records_open(struct worker *w)
 {
@@ -645,7 +659,7 @@ static int records_open(struct worker *w)
 
 	if (map < 0)
 		return map;
-	w->records = perf_buffer__new_raw(map, RECORD_PAGES, &attr, record_take, w, NULL);
+	w->records = perf_buffer__new_raw(map, record_pages(), &attr, record_take, w, NULL);
 	return w->records ? 0 : -errno;
 }
 
