@@ -39,8 +39,8 @@ LIVE      += $(LIVE_RUST) $(LIVE_GO)
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 
 .DELETE_ON_ERROR:
-.PHONY: all run test test-unit test-live test-vm pythons demo bench bench-long static install uninstall \
-	format format-check lint clean vmlinux
+.PHONY: all run test test-unit test-live test-vm test-vm-all pythons demo bench bench-long static \
+	install uninstall format format-check lint clean vmlinux
 
 all: $(BUILD)/deadhold
 
@@ -127,6 +127,12 @@ test-vm:
 	tools/packages build test vm
 	$(MAKE) all static $(LIVE)
 	tests/run vm
+
+# All live tests in VMs, an hour or two.
+test-vm-all:
+	tools/packages build test vm
+	$(MAKE) all static $(LIVE)
+	tests/run vm_all
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
