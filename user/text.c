@@ -505,7 +505,7 @@ static void details_thread_killed(FILE *out, const struct alert *alert, const st
 		       alert->locks_found, plural(alert->locks_found),
 		       alert->locks_found == 1 ? "was" : "were");
 	else
-		detail(out, "no lock was found that it held");
+		detail(out, "no lock found so far that it held");
 	detail_process(out, &alert->process, run);
 }
 

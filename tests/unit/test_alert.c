@@ -675,7 +675,7 @@ static void test_words_for_calls(void **state)
 	alert = sample_killed(EXIT_SECCOMP, NULL);
 	assert_message(alert, "web[4700] worker-3[4712] killed by seccomp");
 	alert.locks_found = 0;
-	assert_detail(alert, "no lock was found that it held");
+	assert_detail(alert, "no lock found so far that it held");
 	alert = sample_orphan();
 	alert.cause = &cause;
 	assert_detail(alert, "by: http-2 (tid 4713) cancelled it 12 ms earlier");
