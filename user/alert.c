@@ -130,7 +130,7 @@ static const char *const uprobes_state_names[UPROBES_STATES] = {
 
 static const char *const evidence_names[EVIDENCE_BITS] = {
 	"valid-fields", "rich-layout", "data-section", "lock-symbol", "waited-for",
-	"large-tid",	"alone",       "got-it",       "no-wake",
+	"large-tid",	"alone",       "got-it",       "no-wake",     "waiter-not-woken",
 };
 
 #define ARRAY_SIZE(array)     (sizeof(array) / sizeof((array)[0]))

@@ -115,9 +115,10 @@ enum evidence {
 	EVIDENCE_TID = 32,	  /* the number of its owner is a large one */
 	EVIDENCE_ALONE = 64, /* no word of the process looks like a lock of a thread it never had */
 	EVIDENCE_GOT = 128,  /* the dead thread slept on it until it was unlocked, and went on */
-	EVIDENCE_NO_WAKE = 256, /* and never made the call that its own unlock would have made */
+	EVIDENCE_NO_WAKE = 256,	  /* and never made the call that its own unlock would have made */
+	EVIDENCE_NOT_WOKEN = 512, /* and those that an unlock would have woken sleep on */
 };
-#define EVIDENCE_BITS 9
+#define EVIDENCE_BITS 10
 
 enum lock_type {
 	LOCK_MUTEX,

@@ -320,6 +320,12 @@ static void found_weigh(const struct orphan_case *c, struct found *found,
 	found->suspected = !detect_evidence_enough(found->info.evidence, c->java);
 }
 
+/* What speaks, of a lock that was got, against its having been released. */
+static uint32_t found_went_on(const struct found *found)
+{
+	return found->state.layout == LAYOUT_PYTHON_LOCK ? EVIDENCE_NOT_WOKEN : EVIDENCE_NO_WAKE;
+}
+
 static void case_looked(void *context, const struct look *look, const struct look_answer *answer)
 {
 	struct orphan_case *c = context;
@@ -348,7 +354,7 @@ static void case_looked(void *context, const struct look *look, const struct loo
 			found_vanish(c, found); /* with its process */
 		detect_lock(&found->info, &found->state, found->proof, libc);
 		if (found->proof == PROOF_INFERRED)
-			found->info.evidence = EVIDENCE_GOT | EVIDENCE_NO_WAKE;
+			found->info.evidence = EVIDENCE_GOT | found_went_on(found);
 		else if (!found->info.owner_tid && !lock_is_nameless(found->state.layout))
 			found->info.owner_tid = c->owner_ns_tid;
 		if (!answer->error && i < answer->n)
@@ -1291,8 +1297,8 @@ static void owner_fill_descriptor(struct orphan_case *c, uint64_t descriptor)
 	}
 }
 
-void cases_python(struct cases *cases, const struct lock_state *state, const struct task_row *rows,
-		  size_t n)
+void cases_python(struct cases *cases, const struct lock_state *state, const struct dead *dead,
+		  const struct task_row *rows, size_t n)
 {
 	struct orphan_case *c = case_new(cases, &rows->task.proc, 1);
 	size_t i;
@@ -1301,12 +1307,19 @@ void cases_python(struct cases *cases, const struct lock_state *state, const str
 		return;
 	c->time_ns = host_now();
 	detect_process(&c->process, &rows->task, cases->agent->tick_ns);
-	owner_fill_descriptor(c, state->thread);
+	if (dead) {
+		c->owner = dead->thread;
+		c->exit = dead->exit;
+		c->owner_ns_tid = dead->key.ns_tid;
+	} else {
+		owner_fill_descriptor(c, state->thread);
+	}
 	c->n_found = 1;
 	c->found[0] = (struct found){
 		.word = state->address,
 		.state = *state,
-		.proof = PROOF_WAITER,
+		.proof = dead ? PROOF_INFERRED : PROOF_WAITER,
+		.suspected = dead,
 		.place = { .proc = c->proc, .address = state->address },
 	};
 	c->parked = true;
@@ -1373,6 +1386,17 @@ static void cleared_say(struct cases *cases, struct orphan *orphan, enum cleared
 	memcpy(alert.orphan_id, orphan->id, sizeof(alert.orphan_id));
 	stream_say(&cases->agent->stream, &alert);
 	model_orphan_close(&cases->agent->model, orphan);
+}
+
+void cases_python_released(struct cases *cases, const struct proc_key *proc, uint64_t address)
+{
+	struct orphan *orphan, *next;
+
+	HASH_ITER (hh, cases->agent->model.orphans, orphan, next) {
+		if (orphan->layout == LAYOUT_PYTHON_LOCK && orphan->key.place.address == address &&
+		    proc_equal(&orphan->via, proc))
+			cleared_say(cases, orphan, CLEARED_FOREIGN_UNLOCK, host_now());
+	}
 }
 
 static void dead_removed(void *context, const struct owner_key *key)

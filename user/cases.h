@@ -35,10 +35,12 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck);
 
 /*
  * Threads that are stuck on an RLock of Python's, whose owner is dead, all of one process: not on a word
- * of the lock's. Told after the second reading.
+ * of the lock's. Told after the second reading. Or on a Lock, which `dead` got last: that is inferred.
  */
-void cases_python(struct cases *cases, const struct lock_state *state, const struct task_row *rows,
-		  size_t n);
+void cases_python(struct cases *cases, const struct lock_state *state, const struct dead *dead,
+		  const struct task_row *rows, size_t n);
+/* Such a Lock was released, though it may be held again by now. */
+void cases_python_released(struct cases *cases, const struct proc_key *proc, uint64_t address);
 
 /* Did a thread of that number end with its process, and its own exit hook see it hold this lock? */
 bool cases_claimed(const struct cases *cases, const struct shared_place *shared, uint32_t owner);

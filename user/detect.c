@@ -234,7 +234,8 @@ bool detect_left_by(const struct lock_state *state, uint32_t owner)
 	if (lock_is_nameless(state->layout))
 		return true;
 	if (!state->owner)
-		return state->owner_died || state->layout == LAYOUT_TRISTATE;
+		return state->owner_died || state->layout == LAYOUT_TRISTATE ||
+		       state->layout == LAYOUT_PYTHON_LOCK;
 	return state->owner == owner;
 }
 

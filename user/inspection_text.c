@@ -223,9 +223,28 @@ static void lines_lock(FILE *out, const struct inspection *inspection, int lock,
 static void lines_locks(FILE *out, const struct inspection *inspection, bool orphaned, bool all)
 {
 	for (size_t i = 0; i < inspection->n_locks; i++)
-		if (lock_is_orphaned(&inspection->locks[i]) == orphaned &&
+		if (!inspection->locks[i].suspected &&
+		    lock_is_orphaned(&inspection->locks[i]) == orphaned &&
 		    !lock_in_cycle(inspection, i))
 			lines_lock(out, inspection, i, all);
+}
+
+/* Numbers in memory that may be a lock. Where there are many it is the same object again and again. */
+#define TEXT_SUSPECTED 3
+static void lines_suspected(FILE *out, const struct inspection *inspection, bool all)
+{
+	size_t n = 0, more;
+
+	for (size_t i = 0; i < inspection->n_locks; i++)
+		if (inspection->locks[i].suspected && (n++ < TEXT_SUSPECTED || all))
+			lines_lock(out, inspection, i, all);
+	if (all || n <= TEXT_SUSPECTED)
+		return;
+	more = n - TEXT_SUSPECTED;
+	detail(out,
+	       "and %zu more place%s in memory that %s, nobody waits there: mostly chance; "
+	       "--verbose lists all",
+	       more, plural(more), more == 1 ? "looks like a lock" : "look like locks");
 }
 
 /* Threads that do the same thing. */
@@ -371,6 +390,7 @@ static void print_inspection(FILE *out, const struct inspection *inspection, con
 	for (size_t i = 0; i < inspection->graph.n_cycles; i++)
 		lines_cycle(out, inspection, &inspection->graph.cycle[i], all);
 	lines_locks(out, inspection, false, all);
+	lines_suspected(out, inspection, all);
 	if (all)
 		lines_threads(out, inspection);
 	else

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * The threads of Python processes that sleep on semaphores, as the sweep sees them: which RLock do they
- * wait for, and is its owner dead? What they wait for is found by the reader in the process's memory,
+ * wait for, and is its owner dead? Which Lock, and was it a dead thread that got it last (takers.h)? What
+ * they wait for is found by the reader in the process's memory,
  * which costs something: so only in processes that lost a thread, and at the start; for waits of a second
  * or longer, each of them once; within the same share of a CPU that a census may take.
  */

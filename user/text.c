@@ -150,6 +150,7 @@ static void detail_waiter(FILE *out, const struct alert *alert, const struct pro
 	bool hangs = lock ? !wait->has_timeout && !lock_is_robust(lock) : alert_hangs(alert, wait);
 	char how[PHRASE_BYTES], since[PHRASE_BYTES] = ", since before it was watched";
 
+	hangs &= alert->kind != ALERT_LOCK_SUSPECTED; /* that is what is not known */
 	if (wait->has_timeout)
 		snprintf(how, sizeof(how), "gives up after %s", span(wait->timeout_ns, length));
 	else
@@ -367,7 +368,11 @@ static void details_lock_suspected(FILE *out, const struct alert *alert, const s
 						 evidence & ((1u << bit) - 1) ? "," : "",
 						 evidence_name(bit));
 	}
-	if (alert->n_locks && alert->locks[0].proof == PROOF_INFERRED)
+	if (evidence & EVIDENCE_NOT_WOKEN)
+		detail(out,
+		       "by inference, for the lock names nobody: that thread got it after a wait, "
+		       "and nobody who waits for it was woken since");
+	else if (alert->n_locks && alert->locks[0].proof == PROOF_INFERRED)
 		detail(out,
 		       "by inference, for the lock names nobody: that thread got it after a wait, "
 		       "and made no call to unlock it");
@@ -505,7 +510,7 @@ static void details_thread_killed(FILE *out, const struct alert *alert, const st
 		       alert->locks_found, plural(alert->locks_found),
 		       alert->locks_found == 1 ? "was" : "were");
 	else
-		detail(out, "no lock was found that it held");
+		detail(out, "no lock found so far that it held");
 	detail_process(out, &alert->process, run);
 }
 

@@ -3,9 +3,10 @@
 line of stdin is a step: ACTOR VERB [LOCK]. Runs on CPython 3.6 and later.
 
 The main thread is the actor "main", and takes the steps that are for no other. Locks are made when they
-are first named: those that begin with R are RLocks, all others Locks.
+are first named: those that begin with R are RLocks, those with Q queues (SimpleQueue), all others Locks.
 
-    A acquire L   A timed L   A release L   A return   A spin   A with L
+    A acquire L   A timed L   A release L   A return   A spin   A with L   A take Q
+    main put Q
     main throw A    PyThreadState_SetAsyncExc(A, SystemExit)
     main idle       starts threads that wait as threads of a program at rest do
     main fork L     a child whose only thread acquires L
@@ -33,7 +34,8 @@ def gettid():
 
 def lock_of(name):
     if name not in LOCKS:
-        LOCKS[name] = threading.RLock() if name[0] == "R" else threading.Lock()
+        makers = {"R": threading.RLock, "Q": queue.SimpleQueue}
+        LOCKS[name] = makers.get(name[0], threading.Lock)()
     return LOCKS[name]
 
 
@@ -83,6 +85,8 @@ class Actor(threading.Thread):
             lock_of(name).acquire()
         elif verb == "timed":
             lock_of(name).acquire(timeout=600)
+        elif verb == "take":
+            lock_of(name).get()
         else:
             lock_of(name).release()
 
@@ -258,6 +262,9 @@ def main_step(step):
         # Whichever thread takes it, Python's handler runs when the main thread runs next.
         while not HANDLED:
             time.sleep(0.001)
+        say("done", step, gettid())
+    elif verb == "put":
+        lock_of(name).put(1)
         say("done", step, gettid())
     elif verb == "free":
         lock_of(name)._release_save()

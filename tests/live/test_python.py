@@ -3,6 +3,7 @@
 
 import collections
 import json
+import pathlib
 import signal
 import time
 
@@ -18,6 +19,7 @@ from deadhold import (
     expect_nothing_about_locks,
     matching,
 )
+from calls import needs_uprobes
 from inspected import inspect, text
 from python import WANTED, Python, interpreter
 
@@ -205,6 +207,146 @@ def test_rlock_census_off(start_agent, python):
         agent.stop()
     else:
         expect_nothing_about_locks(agent, w, SWEEPS)
+
+
+# --- The agent: a Lock that a dead thread got last. ----------------------------------------------
+
+
+@pytest.fixture
+def probing(start_agent):
+    """An agent that knows what was thrown into whom."""
+    agent = start_agent("--kind", ",".join(LOCK_KINDS + ("async-exception",)))
+    needs_uprobes(agent)
+    return agent
+
+
+def wait_probed(agent, pid):
+    """Waits until the prober has found the interpreter that this process runs."""
+    with open(f"/proc/{pid}/maps") as maps:
+        files = {line.split()[-1] for line in maps if "/" in line}
+    places = [file for file in files if pathlib.Path(file).name.startswith(("python", "libpython"))]
+    assert places, f"{pid} runs no Python"
+
+    def found():
+        return any(f"probe in {place}" in line for line in agent.errors for place in places)
+
+    assert agent.err.wait(found, TIMEOUT), f"none of {places} is probed{agent.said()}"
+
+
+def wait_in_line(agent, w, step, *names):
+    """One waits behind the other, for so long that each sweep has seen them."""
+    wait_probed(agent, w.pid)
+    w.do("early spin")
+    w.dies("main throw early")  # from now on it is looked for what threads wait for
+    agent.wait_for(kind="async-exception", pid=w.pid, state="ended")
+    waiters = [w.blocks(f"{name} {step}") for name in names]
+    agent.wait_sweeps(SWEEPS)
+    return waiters
+
+
+def suspected(w, agent, died, waiters):
+    return {
+        "kind": "lock-suspected",
+        "severity": "warning",
+        "process": {"pid": died["pid"]},
+        "thread": {"tid": died["tid"]},
+        "exit": {"reason": w.reason(agent)},
+        "cause": {"kind": "async-exception", "exception": "SystemExit", "certain": False},
+        "locks": [{
+            "address": waiters[0]["lock"],
+            "type": "python-lock",
+            "proof": "inferred",
+            "evidence": ["got-it", "waiter-not-woken"],
+            "owner_tid": ABSENT,
+        }],
+        "waiters": any_order([
+            {"thread": {"tid": one["tid"]}, "wait": {"timeout_ns": ABSENT}} for one in waiters
+        ]),
+        "evidence": ["got-it", "waiter-not-woken"],
+    }
+
+
+def test_lock_taken(probing, python):
+    """The dead thread was seen to wait for it and to get it, and who waited behind it sleeps on. A
+    release by another thread ends that, though the lock is held again at once."""
+    w = python()
+    w.do("owner acquire L")
+    _, second, third = wait_in_line(probing, w, "acquire L", "first", "second", "third")
+    w.do("owner release L"), w.then("first acquire L")
+    w.do("first spin")
+    died = w.dies("main throw first")
+    probing.wait_for(kind="lock-suspected", pid=w.pid)
+    w.do("main release L"), w.then("second acquire L")
+    probing.wait_for(kind="orphan-cleared", pid=w.pid)
+    expect(probing, w, [
+        suspected(w, probing, died, [second, third]),
+        cleared({"address": second["lock"]}, "foreign-unlock"),
+    ], kinds=LOCK_KINDS)
+
+
+def test_lock_taken_from_the_last(probing, any_python):
+    """The only one that waits gets it after all, and keeps it: nobody waits, and it reads locked."""
+    w = any_python()
+    w.do("owner acquire L")
+    _, second = wait_in_line(probing, w, "acquire L", "first", "second")
+    w.do("owner release L"), w.then("first acquire L")
+    w.do("first spin")
+    died = w.dies("main throw first")
+    probing.wait_for(kind="lock-suspected", pid=w.pid)
+    w.do("main release L"), w.then("second acquire L")
+    probing.wait_for(kind="orphan-cleared", pid=w.pid)
+    expect(probing, w, [
+        suspected(w, probing, died, [second]),
+        cleared({"address": second["lock"]}, "foreign-unlock"),
+    ], kinds=LOCK_KINDS)
+
+
+def test_lock_taken_and_released(probing, python):
+    """It gave the lock back before its end: who waited behind it has it."""
+    w = python()
+    w.do("owner acquire L")
+    wait_in_line(probing, w, "acquire L", "first", "second", "third")
+    w.do("owner release L"), w.then("first acquire L")
+    w.do("first release L"), w.then("second acquire L")
+    w.do("first spin")
+    w.dies("main throw first")
+    expect_nothing_about_locks(probing, w, SWEEPS)
+
+
+def test_lock_handed_on(probing, python):
+    """Another thread gave the lock of the one that ends to the next one."""
+    w = python()
+    w.do("owner acquire L")
+    wait_in_line(probing, w, "acquire L", "first", "second", "third")
+    w.do("owner release L"), w.then("first acquire L")
+    probing.wait_sweeps(SWEEPS)
+    w.do("main release L"), w.then("second acquire L")
+    w.do("first spin")
+    w.dies("main throw first")
+    expect_nothing_about_locks(probing, w, SWEEPS)
+
+
+def test_lock_left_to_others(probing, python):
+    """A thread that returns may have left the release to another one."""
+    w = python()
+    w.do("owner acquire L")
+    wait_in_line(probing, w, "acquire L", "first", "second")
+    w.do("owner release L"), w.then("first acquire L")
+    w.dies("first return")
+    probing.wait_sweeps(SWEEPS)
+    w.do("main release L"), w.then("second acquire L")
+    expect_nothing_about_locks(probing, w)
+
+
+def test_queue_taken(probing, python):
+    """Workers wait in line for jobs; an exception ends the one that got the first. What they sleep on
+    is a lock inside of the queue, and nobody's."""
+    w = python()
+    wait_in_line(probing, w, "take Q", "first", "second", "third")
+    w.do("main put Q"), w.then("first take Q")
+    w.do("first spin")
+    w.dies("main throw first")
+    expect_nothing_about_locks(probing, w, SWEEPS)
 
 
 # --- The agent: nothing is claimed. --------------------------------------------------------------

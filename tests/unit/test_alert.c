@@ -675,7 +675,7 @@ static void test_words_for_calls(void **state)
 	alert = sample_killed(EXIT_SECCOMP, NULL);
 	assert_message(alert, "web[4700] worker-3[4712] killed by seccomp");
 	alert.locks_found = 0;
-	assert_detail(alert, "no lock was found that it held");
+	assert_detail(alert, "no lock found so far that it held");
 	alert = sample_orphan();
 	alert.cause = &cause;
 	assert_detail(alert, "by: http-2 (tid 4713) cancelled it 12 ms earlier");
@@ -1443,6 +1443,23 @@ static void test_inferred(void **state)
 	assert_int_equal(json_array_size(member(json, "evidence")), 2);
 	assert_json_string(json, "locks.0.proof", "inferred");
 	assert_json_string(json, "locks.0.type", "futex");
+	json_decref(json);
+
+	alert.waiters = &http_waits;
+	alert.n_waiters = 1;
+	lock.type = LOCK_PYTHON_LOCK;
+	lock.evidence = EVIDENCE_GOT | EVIDENCE_NOT_WOKEN;
+	json = json_of(alert);
+	assert_detail(
+		alert,
+		"by inference, for the lock names nobody: that thread got it after a wait, and\n"
+		"        nobody who waits for it was woken since");
+	assert_detail(alert, "evidence: got-it, waiter-not-woken");
+	/* For ever? Another thread may release it. */
+	assert_detail(alert,
+		      "waiting http-2 (tid 4713): waits without a timeout, for 2.1 s already");
+	assert_json_string(json, "locks.0.type", "python-lock");
+	assert_json_string(json, "evidence.1", "waiter-not-woken");
 	json_decref(json);
 }
 

@@ -188,6 +188,8 @@ static void left_by(void **state)
 	assert_false(detect_left_by(&lock, 0));
 	lock.layout = LAYOUT_TRISTATE; /* names nobody: who left it was inferred */
 	assert_true(detect_left_by(&lock, 12));
+	lock.layout = LAYOUT_PYTHON_LOCK;
+	assert_true(detect_left_by(&lock, 12));
 	lock.held = 0;
 	assert_false(detect_left_by(&lock, 12));
 }

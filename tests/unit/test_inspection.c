@@ -280,6 +280,54 @@ static void suspected(void **state)
 	fixture_free(f);
 }
 
+static size_t count_of(const char *text, const char *words)
+{
+	size_t n = 0;
+
+	for (; (text = strstr(text, words)); text++)
+		n++;
+	return n;
+}
+
+/* One object again and again is one piece of news. What somebody waits for comes first. */
+static void many_suspected(void **state)
+{
+	struct fixture *f = fixture_new();
+	char *brief, *full;
+	size_t len;
+	int lock;
+
+	(void)state;
+	thread_add(f, "web", WAIT_CALL, SYS_read);
+	for (size_t i = 0; i < 5; i++) {
+		lock = lock_add(f, NOBODY, OWNER_DEAD);
+		f->locks[lock].found = f->locks[lock].suspected = true;
+		f->locks[lock].info.proof = PROOF_SHAPE;
+		f->locks[lock].info.evidence = EVIDENCE_FIELDS;
+	}
+	waiter_add(f, "http-1", lock_add(f, NOBODY, OWNER_UNKNOWN));
+	inspection_judge(&f->inspection);
+	assert_forms(&f->inspection);
+	brief = inspection_text(&f->inspection, &run, false, &len);
+	full = inspection_text(&f->inspection, &run, true, &len);
+	assert_int_equal(count_of(brief, "\n  maybe a lock 0x"), 3);
+	assert_true(strstr(brief, "\n  lock 0x") < strstr(brief, "\n  maybe a lock 0x"));
+	assert_non_null(
+		strstr(brief, "\n  and 2 more places in memory that look like locks, nobody"));
+	assert_int_equal(count_of(full, "\n  maybe a lock 0x"), 5);
+	assert_null(strstr(full, " more place"));
+	free(brief);
+	free(full);
+	f->inspection.n_locks = 4;
+	f->inspection.n_threads = f->inspection.n_own = 1;
+	inspection_judge(&f->inspection);
+	brief = inspection_text(&f->inspection, &run, false, &len);
+	assert_non_null(
+		strstr(brief, "\n  and 1 more place in memory that looks like a lock, nobody"));
+	free(brief);
+	fixture_free(f);
+}
+
 /* The kernel gives a robust lock to the next thread; only what it overlooked is an orphan. */
 static void robust(void **state)
 {
@@ -527,6 +575,7 @@ int main(void)
 		cmocka_unit_test(orphan),
 		cmocka_unit_test(orphan_without_waiters),
 		cmocka_unit_test(suspected),
+		cmocka_unit_test(many_suspected),
 		cmocka_unit_test(robust),
 		cmocka_unit_test(deadlock),
 		cmocka_unit_test(deadlock_with_itself),
