@@ -135,12 +135,23 @@ static int print_stderr(enum libbpf_print_level level, const char *format, va_li
 	return level == LIBBPF_DEBUG ? 0 : vfprintf(stderr, format, args);
 }
 
+/* The rest of those that the prober attaches are for chosen processes. */
+static bool rung_probes_all(const struct rung *rung)
+{
+	return rung->family == HOOK_CALL;
+}
+
 static void object_select(struct deadhold_bpf *object, const struct rung *rung, bool on)
 {
 	const char *const *name;
 
-	for (name = rung->programs; *name; name++)
-		bpf_program__set_autoload(bpf_object__find_program_by_name(object->obj, *name), on);
+	for (name = rung->programs; *name; name++) {
+		struct bpf_program *program = bpf_object__find_program_by_name(object->obj, *name);
+
+		bpf_program__set_autoload(program, on);
+		if (rung_probes_all(rung))
+			bpf_program__set_expected_attach_type(program, probe_all_type());
+	}
 }
 
 static void object_deepen(struct deadhold_bpf *object, uint32_t locks)
@@ -236,7 +247,8 @@ static int rung_attach_try(struct deadhold_bpf *object, const struct rung *rung)
 
 	for (i = 0; rung->programs[i] && !error; i++) {
 		if (rung->probed) {
-			error = probe_try(program_fd(object, rung->programs[i]));
+			error = probe_try(program_fd(object, rung->programs[i]),
+					  rung_probes_all(rung));
 			continue;
 		}
 		links[i] = program_attach(object, rung->programs[i]);

@@ -24,11 +24,63 @@ static int uprobe_type(void)
 	return fscanf(file, "%d", &type) == 1 ? type : -EIO;
 }
 
+/* From 6.6 on; of union bpf_attr, the part of BPF_LINK_CREATE. The distribution's headers are older. */
+#define TRACE_UPROBE_MULTI 48
+
+struct link_create_uprobes {
+	uint32_t program, target, type, flags;
+	uint64_t path, offsets, counters, cookies;
+	uint32_t n, uprobe_flags, pid;
+	uint32_t unused;
+};
+
+static int link_create_uprobes(int program, pid_t pid, const char *path, uint64_t offset,
+			       uint64_t cookie)
+{
+	struct link_create_uprobes attr = {
+		.program = program,
+		.type = TRACE_UPROBE_MULTI,
+		.path = (uintptr_t)path,
+		.offsets = (uintptr_t)&offset,
+		.cookies = (uintptr_t)&cookie,
+		.n = 1,
+		.pid = pid,
+	};
+	int link = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+
+	return link < 0 ? -errno : link;
+}
+
+/* A kernel that knows it comes as far as to find that this is no regular file: EBADF. */
+static int all_type_find(void)
+{
+	const struct bpf_insn nothing[] = {
+		{ .code = BPF_ALU64 | BPF_MOV | BPF_K },
+		{ .code = BPF_JMP | BPF_EXIT },
+	};
+	LIBBPF_OPTS(bpf_prog_load_opts, options, .expected_attach_type = TRACE_UPROBE_MULTI);
+	_cleanup_close_ int program = bpf_prog_load(BPF_PROG_TYPE_KPROBE, NULL, "GPL", nothing, 2,
+						    &options);
+
+	if (program < 0 || link_create_uprobes(program, 0, "/", 0, 0) != -EBADF)
+		return 0;
+	return TRACE_UPROBE_MULTI;
+}
+
+int probe_all_type(void)
+{
+	static int type = -1;
+
+	if (type < 0)
+		type = all_type_find();
+	return type;
+}
+
 /*
  * Not by libbpf's bpf_program__attach_uprobe(): its link is two descriptors that belong together, and
  * this one is handed on to another process. The link holds the event.
  */
-int probe_attach(int program, pid_t pid, const char *path, uint64_t offset, uint64_t cookie)
+static int event_attach(int program, pid_t pid, const char *path, uint64_t offset, uint64_t cookie)
 {
 	struct perf_event_attr attr = {
 		.size = sizeof(attr),
@@ -55,6 +107,13 @@ int probe_attach(int program, pid_t pid, const char *path, uint64_t offset, uint
 	return take_fd(&event);
 }
 
+int probe_attach(int program, pid_t pid, const char *path, uint64_t offset, uint64_t cookie)
+{
+	if (pid == PROBE_ALL && probe_all_type())
+		return link_create_uprobes(program, 0, path, offset, cookie);
+	return event_attach(program, pid, path, offset, cookie);
+}
+
 /* Where in its file the caller's text has this address. */
 static int text_offset(uintptr_t address, uint64_t *offset)
 {
@@ -74,7 +133,7 @@ static int text_offset(uintptr_t address, uint64_t *offset)
 	return err ?: -ENOENT;
 }
 
-int probe_try(int program)
+int probe_try(int program, bool for_all)
 {
 	_cleanup_close_ int link = -1;
 	uint64_t offset;
@@ -85,6 +144,6 @@ int probe_try(int program)
 	err = text_offset((uintptr_t)probe_try, &offset);
 	if (err)
 		return err;
-	link = probe_attach(program, getpid(), "/proc/self/exe", offset, 0);
+	link = probe_attach(program, for_all ? PROBE_ALL : getpid(), "/proc/self/exe", offset, 0);
 	return link < 0 ? link : 0;
 }

@@ -178,7 +178,8 @@ static bool worker_runs(const struct keeper *k)
 static bool worker_stuck(const struct keeper *k)
 {
 	uint64_t since = k->page->since_ns, now = host_now();
-	bool late = since ? now > since + PROBE_STUCK_NS : now > k->page->turned_ns + PROBE_IDLE_NS;
+	bool late = since ? now > since + k->page->limit_ns
+			  : now > k->page->turned_ns + PROBE_IDLE_NS;
 
 	return late && !worker_runs(k);
 }
@@ -296,27 +297,34 @@ static void admin_put(cap_flag_t where, cap_flag_value_t value)
 	cap_free(all);
 }
 
-static int first_program(const struct plans *plans)
+static int plan_try(const struct plans *plans, size_t p)
 {
-	for (size_t p = 0; p < plans->n; p++)
-		for (size_t s = 0; s < plans->plan[p].n_sites; s++)
-			if (plans->program[p][s] >= 0)
-				return plans->program[p][s];
+	for (size_t s = 0; s < plans->plan[p].n_sites; s++)
+		if (plans->program[p][s] >= 0)
+			return probe_try(plans->program[p][s], !plans->plan[p].n);
 	return -ENOENT;
+}
+
+/* One program of each plan. */
+static int plans_try(const struct plans *plans)
+{
+	int err = 0;
+
+	for (size_t p = 0; p < plans->n && !err; p++)
+		err = plan_try(plans, p);
+	return err;
 }
 
 /* Keeps CAP_SYS_ADMIN only where nothing can be probed without it. 0 or -errno: nothing can at all. */
 static int rights_trim(const struct plans *plans)
 {
-	int program = first_program(plans);
-
 	admin_put(CAP_EFFECTIVE, CAP_CLEAR);
-	if (!probe_try(program)) {
+	if (!plans_try(plans)) {
 		admin_put(CAP_PERMITTED, CAP_CLEAR);
 		return 0;
 	}
 	admin_put(CAP_EFFECTIVE, CAP_SET);
-	return probe_try(program);
+	return plans_try(plans);
 }
 
 void prober_keep(int fd, pid_t agent, struct plans *plans)

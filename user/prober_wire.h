@@ -14,7 +14,9 @@
 #define PROBE_LINKS    128	      /* descriptors in one packet */
 #define PROBE_IDLE_NS  30000000000ull /* it has something to do more often than that */
 #define PROBE_STUCK_NS 5000000000ull
-#define PROBE_RESTARTS 16 /* for so many things it was at when it died or hung: then no more */
+/* Attaching waits for others who attach or take away, 0.1 s a probe of theirs; nobody waits in vain. */
+#define PROBE_ATTACH_NS 60000000000ull
+#define PROBE_RESTARTS	16 /* for so many things it was at when it died or hung: then no more */
 
 /* A file that is probed, for one plan: as /proc/PID/maps tells it. */
 struct probe_key {
@@ -64,6 +66,7 @@ struct prober_order {
 /* What the worker is at, from since_ns on; 0: at nothing that could block. */
 struct prober_page {
 	volatile uint64_t since_ns;
+	volatile uint64_t limit_ns;  /* that much later it is stuck */
 	volatile uint64_t turned_ns; /* when its loop last went round */
 	struct probe_key key;	     /* inode 0: the process `pid` alone */
 	char path[PATH_BYTES];

@@ -121,6 +121,14 @@ static void work_begin(struct worker *w, const struct probe_key *key, const char
 {
 	w->page->key = *key;
 	snprintf(w->page->path, sizeof(w->page->path), "%s", path);
+	w->page->limit_ns = PROBE_STUCK_NS;
+	w->page->since_ns = host_now();
+}
+
+/* Each probe has a time of its own. */
+static void work_attach(struct worker *w)
+{
+	w->page->limit_ns = PROBE_ATTACH_NS;
 	w->page->since_ns = host_now();
 }
 
@@ -248,10 +256,13 @@ static size_t points_attach(struct worker *w, const struct file *file, int fd, s
 	for (i = 0; i < n; i++) {
 		const struct probe_site *site =
 			&w->plans->plan[file->key.plan].sites[w->point[i].site];
-		int link = program[w->point[i].site] < 0
-				   ? -ENOENT
-				   : probe_attach(program[w->point[i].site], file->tid ?: -1, path,
-						  w->point[i].offset, site->cookie);
+		int link;
+
+		work_attach(w);
+		link = program[w->point[i].site] < 0
+			       ? -ENOENT
+			       : probe_attach(program[w->point[i].site], file->tid ?: PROBE_ALL,
+					      path, w->point[i].offset, site->cookie);
 
 		if (link >= 0)
 			w->link[links++] = link;

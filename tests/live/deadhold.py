@@ -42,6 +42,7 @@ LIVE = pathlib.Path(os.environ.get("DEADHOLD_LIVE", ROOT / "build" / "live")).re
 OPTIONS = shlex.split(os.environ.get("DEADHOLD_OPTIONS", ""))
 TIMEOUT = float(os.environ.get("DEADHOLD_TIMEOUT", "60"))
 SCALE = float(os.environ.get("DEADHOLD_SCALE") or "1")
+SAID = 60  # lines that a failure shows
 
 # Said of the run, not of a process that is watched.
 RUN_KINDS = ("ready", "loss", "summary")
@@ -304,8 +305,12 @@ class Agent:
             raise AssertionError(f"said after the summary\n{text}")
 
     def said(self):
-        """Everything the agent said, for a failure's message."""
-        lines = [json.dumps(a) for a in self.alerts[-400:]] or ["(nothing)"]
+        """What the agent said last, and the losses, for a failure's message."""
+        lines = [json.dumps(a) for a in self.alerts[-SAID:]] or ["(nothing)"]
+        earlier = self.alerts[:-SAID]
+        if earlier:
+            losses = [json.dumps(a) for a in earlier if a["kind"] == "loss"]
+            lines = [f"({len(earlier)} lines before, {len(losses)} losses:)", *losses, *lines]
         errors = [line for line in self.errors if not line.startswith("deadhold: sweep ")]
         errors.append(f"({self.sweeps()} sweeps)")
         return "\n".join(
@@ -335,6 +340,8 @@ class Agent:
             nonlocal looked_at
             for alert in self.alerts[looked_at:]:
                 looked_at += 1
+                if alert["kind"] == "loss" and members.get("kind") != "loss" and not self.allow_loss:
+                    raise AssertionError(f"something was lost{self.said()}")
                 if (
                     difference(alert, members) is None
                     and (pid is None or pid in pids_of(alert))

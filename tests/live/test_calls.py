@@ -191,7 +191,7 @@ def test_worker_that_returns(agent, start_calls):
 
 def test_burst_of_cancels(start_agent, start_calls):
     """Each is told, none twice, in order."""
-    agent = start_agent("--no-limit")
+    agent = start_agent("--no-limit", in_file=True)
     needs_uprobes(agent)
     w = start_calls()
     count = w.do("burst 10000", "burst")["count"]
