@@ -112,10 +112,11 @@ demo:
 
 # --- tests
 
+# BESIDE=vm: the VMs of test-vm at the same time, where processors are left over.
 test:
-	tools/packages build test
+	tools/packages build test $(BESIDE)
 	$(MAKE) all static $(LIVE) $(UNIT) pythons
-	tests/run unit contract docs build live rungs
+	tests/run unit contract docs build live rungs $(addprefix --beside ,$(BESIDE))
 
 test-unit: all $(UNIT)
 	tests/run unit contract docs

@@ -15,6 +15,18 @@ def pytest_configure(config):
         pytest.exit("the live tests load BPF programs: run them as root", returncode=2)
 
 
+def pytest_collection_modifyitems(items):
+    """Deep tests come spread among the others: a deep agent's probes take seconds to go after its end,
+    and the next one's wait for that. One module shares an agent among its tests and stays whole."""
+    whole = [item for item in items if item.path.stem == "test_signals"]
+    deep = [item for item in items if item.path.stem.startswith("test_deep")]
+    kept = {*whole, *deep}
+    others = [item for item in items if item not in kept]
+    place = {item: at for at, item in enumerate(others)}
+    place |= {item: at * len(others) / len(deep) for at, item in enumerate(deep)}
+    items[:] = sorted([*others, *deep], key=place.get) + whole
+
+
 _failed = pytest.StashKey[bool]()
 
 
