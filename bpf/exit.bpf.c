@@ -121,7 +121,11 @@ static long candidate_step(__u32 i, struct candidate_walk *walk)
 	return 0;
 }
 
-static __always_inline void candidates_check(struct thread_end *end, struct task_struct *task)
+/*
+ * noinline, as exit_say() is: the stack of all that call each other has 512 bytes, which kernels before
+ * 6.9 count in steps of 32. What the program needs for one of them it shall not need under the others.
+ */
+static __noinline void candidates_check(struct thread_end *end, struct task_struct *task)
 {
 	struct wait_row *wait = bpf_task_storage_get(&waits, task, 0, 0);
 	struct candidate_row *row = bpf_map_lookup_elem(&candidates, &end->key);
@@ -349,8 +353,8 @@ static __always_inline __u32 deep_rows(struct task_struct *task)
 	return thread ? thread->rows : 0;
 }
 
-static __always_inline void exit_say(struct thread_end *end, struct task_struct *task,
-				     const struct dead_row *dead, __u32 libc_end)
+static __noinline void exit_say(struct thread_end *end, struct task_struct *task,
+				const struct dead_row *dead, __u32 libc_end)
 {
 	struct syscall call;
 	struct ev_exit *ev;
