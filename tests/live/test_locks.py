@@ -521,10 +521,12 @@ def test_cancel_in_cond_wait_waiter_after(agent, start_steps):
     assert w.show()[:3] == [0, 0, 0]
     w.dies("cancel owner A")
     assert w.show()[2] == owner["ns_tid"], "it took the lock again"
+    reason = agent.reason("cancel")
+    if end_by_force(owner, reason, locks=0):
+        agent.wait_for(kind="thread-killed", pid=owner["pid"])  # before anybody waits
     b = w.blocks("waiter lock A")
     agent.wait_for(kind="orphan-wait", pid=owner["pid"])
     held = lock(owner, proof="waiter")
-    reason = agent.reason("cancel")
     expect_orphans(
         agent,
         w,
