@@ -203,7 +203,8 @@ $(BUILD)/bench/bench: tests/bench/bench.c | $(BUILD)/bench
 	$(call Q,CC    )$(CC) -O2 -g -std=gnu11 -D_GNU_SOURCE -Wall -Wextra -Werror -pthread $< -o $@
 
 # The census's own modules, without sanitizers: it is measured.
-CENSUS := user/census.c user/census_read.c user/memory.c user/resident.c user/task.c user/proc.c
+CENSUS := user/census.c user/census_read.c user/memory.c user/resident.c user/userfault.c \
+	user/task.c user/proc.c
 
 $(BUILD)/bench/census: tests/bench/census.c $(CENSUS) | $(BUILD)/bench
 	$(call Q,CC    )$(CC) $(ALL_CFLAGS) $< $(CENSUS) -o $@

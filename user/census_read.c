@@ -17,13 +17,14 @@ struct slice {
 	struct memory_walk walk;
 };
 
-/* 8 bytes of the process, if they are in memory. */
+/* 8 bytes of the process, if they are in memory and no userfaultfd stands behind them. */
 static bool link_read(struct slice *slice, uint64_t address, uint64_t *word)
 {
 	uint64_t page = address & -slice->walk.resident.page_bytes, next;
 	struct page_run run;
 
-	if (address & 7 || address < slice->walk.resident.page_bytes)
+	if (address & 7 || address < slice->walk.resident.page_bytes ||
+	    userfaults_serve(slice->walk.userfaults, address, address + sizeof(*word)))
 		return false;
 	if (resident_runs(&slice->walk.resident, page, page + slice->walk.resident.page_bytes, &run,
 			  1, &next) != 1 ||
@@ -118,6 +119,7 @@ static uint64_t cpu_ns(void)
 void census_read(const struct census_ask *ask, const struct tid_sets *tids, uint64_t until_ns,
 		 struct census_answer *answer)
 {
+	static struct userfaults userfaults;
 	uint64_t began_ns = cpu_ns();
 	int err = -EAGAIN;
 
@@ -138,6 +140,7 @@ void census_read(const struct census_ask *ask, const struct tid_sets *tids, uint
 				  .until_ns = until_ns,
 				  .block = slice_block,
 				  .context = &slice,
+				  .userfaults = &userfaults,
 				  .task = TASK_CLOSED,
 				  .resident = RESIDENT_CLOSED },
 		};

@@ -365,12 +365,13 @@ static void line_census(FILE *out, const struct inspection *inspection, bool all
 {
 	const struct census_info *census = &inspection->census;
 	uint64_t skipped = census->shared_bytes + census->swapped_bytes + census->unread_bytes;
-	char left[64] = "";
+	char left[96] = "";
 
 	if (!census->scanned_bytes || (census->full && !all))
 		return;
 	if (skipped)
-		snprintf(left, sizeof(left), ", %" PRIu64 " MB left out (shared, swapped, devices)",
+		snprintf(left, sizeof(left),
+			 ", %" PRIu64 " MB left out (shared, swapped, devices, userfaultfd)",
 			 (skipped + 500000) / 1000000);
 	if (!census->full)
 		snprintf(left, sizeof(left), "%s",

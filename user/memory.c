@@ -192,7 +192,8 @@ static bool mapping_left_out(struct memory_walk *walk, const struct proc_mapping
 		return true;
 	if (m->shared)
 		walk->shared_bytes += bytes;
-	else if (mapping_is_device(m) || m->end - m->start > resident_limit(&walk->resident))
+	else if (mapping_is_device(m) || m->end - m->start > resident_limit(&walk->resident) ||
+		 userfaults_serve(walk->userfaults, m->start, m->end))
 		walk->unread_bytes += bytes;
 	else
 		return false;
@@ -239,8 +240,10 @@ static int mappings_walk(struct memory_walk *walk)
 /* Through a process that is open. */
 static int walk_through(struct memory_walk *walk)
 {
-	int err = resident_open(&walk->resident, walk->task.thread, true);
+	int err = userfaults_learn(walk->userfaults, &walk->task, !walk->from);
 
+	if (!err)
+		err = resident_open(&walk->resident, walk->task.thread, true);
 	if (!err)
 		err = mappings_walk(walk);
 	if (!err)
@@ -248,6 +251,8 @@ static int walk_through(struct memory_walk *walk)
 	if (!err || err == -ESRCH) /* ESRCH: the thread through which was read is gone */
 		err = task_check(&walk->task) ?: err;
 	resident_close(&walk->resident);
+	if (err)
+		userfaults_forget(walk->userfaults);
 	return err;
 }
 

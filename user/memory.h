@@ -4,11 +4,11 @@
  * them as it takes, with pauses in between.
  *
  * Read are pages that are in memory and the process's alone (resident.h), in mappings that it may read
- * and write. That leaves out, page by page: what was never touched, what is swapped out, the contents of
- * files and devices whatever file system they are on, and memory that is shared with others. A page that
- * leaves memory between the question and the read is brought back by it: a race of microseconds that
- * can't be closed from here. Where that page is one that userfaultfd serves, the read may wait for
- * that; the agent then kills the reader.
+ * and write, behind which no userfaultfd stands (userfault.h). That leaves out, page by page: what was
+ * never touched, what is swapped out, the contents of files and devices whatever file system they are on,
+ * and memory that is shared with others. A page that leaves memory between the question and the read is
+ * brought back by it: a race of microseconds that can't be closed from here. Should a userfaultfd stand
+ * behind that page by then, the read may wait for it; the agent then kills the reader.
  */
 #ifndef DEADHOLD_MEMORY_H
 #define DEADHOLD_MEMORY_H
@@ -20,6 +20,7 @@
 
 #include "resident.h"
 #include "task.h"
+#include "userfault.h"
 
 #define MEMORY_PIECES 64
 
@@ -57,6 +58,7 @@ struct memory_walk {
 	uint64_t until_ns;    /* CLOCK_MONOTONIC: the slice ends there at the latest */
 	memory_block *block;
 	void *context;
+	struct userfaults *userfaults; /* of the slices so far; the caller's, one for each walk */
 
 	/* What came of it; to begin with, all zero. */
 	uint64_t next; /* where to go on; 0: the walk is done */
@@ -64,8 +66,9 @@ struct memory_walk {
 	uint64_t beyond_bytes;	/* of these, neither data nor bss */
 	uint64_t shared_bytes;	/* in shared mappings, resident or not: not read */
 	uint64_t swapped_bytes; /* swapped out: left there */
-	uint64_t unread_bytes;	/* the kernel refused, or the mapping is one of a device */
-	uint64_t left_bytes;	/* mappings that beyond_limit left out */
+	uint64_t
+		unread_bytes; /* the kernel refused, or the mapping is a device's or a userfaultfd's */
+	uint64_t left_bytes; /* mappings that beyond_limit left out */
 
 	/* While it goes on. */
 	struct task task;

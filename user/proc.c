@@ -350,6 +350,25 @@ int proc_mapping_parse(const char *line, size_t len, struct proc_mapping *mappin
 	return 0;
 }
 
+/* "VmFlags: rd wr mr mw me um ac": fs/proc/task_mmu.c, show_smap_vma_flags(); "ui" is Linux 5.13's. */
+bool proc_smaps_userfault(const char *line, size_t len)
+{
+	static const char *const served[] = { "um", "uw", "ui" };
+	struct cursor c = { line, line + len };
+
+	if (!cursor_word(&c, "VmFlags:"))
+		return false;
+	while (c.at < c.end) {
+		cursor_skip(&c, " ");
+		for (size_t i = 0; i < sizeof(served) / sizeof(*served); i++)
+			if (cursor_word(&c, served[i]))
+				return true;
+		while (c.at < c.end && *c.at != ' ')
+			c.at++;
+	}
+	return false;
+}
+
 size_t proc_path_unescape(const char *text, size_t len, char *path, size_t size)
 {
 	size_t out = 0;

@@ -91,6 +91,12 @@ struct proc_mapping {
 int proc_mapping_parse(const char *line, size_t len, struct proc_mapping *mapping);
 
 /*
+ * A line of /proc/PID/smaps that is no mapping's first: does it say that a userfaultfd stands behind the
+ * mapping, whatever of it that was asked for (missing pages, writes, pages of files)?
+ */
+bool proc_smaps_userfault(const char *line, size_t len);
+
+/*
  * The path as the kernel has it, into path (always terminated, cut to size): \012 becomes a newline
  * again. Maps escapes nothing else, not even the backslash: a file whose name holds these four
  * characters can't be told apart. Returns the length of the whole result, as snprintf does.

@@ -211,6 +211,7 @@ static int first_slice(const struct python_ask *ask, struct python_answer *answe
 static int read_attempt(const struct python_ask *ask, uint64_t until_ns,
 			struct python_answer *answer)
 {
+	static struct userfaults userfaults;
 	struct search search = {
 		.ask = ask,
 		.answer = answer,
@@ -222,6 +223,7 @@ static int read_attempt(const struct python_ask *ask, uint64_t until_ns,
 			  .until_ns = until_ns,
 			  .block = search_block,
 			  .context = &search,
+			  .userfaults = &userfaults,
 			  .task = TASK_CLOSED,
 			  .resident = RESIDENT_CLOSED },
 	};

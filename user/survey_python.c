@@ -47,6 +47,7 @@ struct pythons {
 	/* The search under way. */
 	struct word_set set;
 	struct memory_walk walk;
+	struct userfaults userfaults;
 	word_found *found;
 };
 
@@ -54,6 +55,7 @@ static void pythons_free(struct pythons *pythons)
 {
 	free(pythons->plain);
 	free(pythons->mention);
+	userfaults_forget(&pythons->userfaults);
 }
 #define _cleanup_pythons_ _cleanup_(pythons_free)
 
@@ -100,6 +102,7 @@ static int search_slice(struct pythons *pythons, uint64_t from)
 			.until_ns = host_now() + SLICE_NS,
 			.block = block_show,
 			.context = pythons,
+			.userfaults = &pythons->userfaults,
 			.task = TASK_CLOSED,
 			.resident = RESIDENT_CLOSED,
 		};

@@ -162,12 +162,22 @@ ssize_t task_read_memory(const struct task *task, uint64_t address, void *to, si
 	return n < 0 ? -errno : n;
 }
 
-int task_maps_open(struct task_maps *maps, int dir)
+static int maps_open(struct task_maps *maps, int dir, const char *name)
 {
 	maps->start = maps->end = 0;
 	maps->skip = false;
-	maps->fd = openat(dir, "maps", O_RDONLY | O_CLOEXEC);
+	maps->fd = openat(dir, name, O_RDONLY | O_CLOEXEC);
 	return maps->fd < 0 ? -errno : 0;
+}
+
+int task_maps_open(struct task_maps *maps, int dir)
+{
+	return maps_open(maps, dir, "maps");
+}
+
+int task_smaps_open(struct task_maps *maps, int dir)
+{
+	return maps_open(maps, dir, "smaps");
 }
 
 void task_maps_close(struct task_maps *maps)
@@ -197,19 +207,21 @@ static ssize_t maps_fill(struct task_maps *maps)
 	return n;
 }
 
-int task_maps_next(struct task_maps *maps, struct proc_mapping *mapping)
+/* 1 and the next line that fits, without its newline (it lives until the next call), 0, or -errno. */
+static int maps_line(struct task_maps *maps, const char **line, size_t *len)
 {
 	for (;;) {
-		char *line = maps->text + maps->start;
-		char *newline = memchr(line, '\n', maps->end - maps->start);
+		char *newline = memchr(maps->text + maps->start, '\n', maps->end - maps->start);
 		ssize_t n;
 
 		if (newline) {
 			bool whole = !maps->skip;
 
+			*line = maps->text + maps->start;
+			*len = newline - *line;
 			maps->start = newline + 1 - maps->text;
 			maps->skip = false;
-			if (whole && !proc_mapping_parse(line, newline - line, mapping))
+			if (whole)
 				return 1;
 			continue;
 		}
@@ -217,4 +229,35 @@ int task_maps_next(struct task_maps *maps, struct proc_mapping *mapping)
 		if (n <= 0)
 			return n;
 	}
+}
+
+int task_maps_next(struct task_maps *maps, struct proc_mapping *mapping)
+{
+	const char *line;
+	size_t len;
+	int n;
+
+	while ((n = maps_line(maps, &line, &len)) > 0)
+		if (!proc_mapping_parse(line, len, mapping))
+			return 1;
+	return n;
+}
+
+int task_smaps_userfault(struct task_maps *maps, struct proc_mapping *mapping)
+{
+	struct proc_mapping m;
+	const char *line;
+	size_t len;
+	int n;
+
+	*mapping = (struct proc_mapping){ 0 };
+	while ((n = maps_line(maps, &line, &len)) > 0) {
+		if (!proc_mapping_parse(line, len, &m)) {
+			*mapping = m;
+			mapping->path = NULL;
+		} else if (proc_smaps_userfault(line, len)) {
+			return 1;
+		}
+	}
+	return n;
 }

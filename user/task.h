@@ -63,8 +63,11 @@ struct task_maps {
 };
 
 int task_maps_open(struct task_maps *maps, int dir);
+int task_smaps_open(struct task_maps *maps, int dir);
 void task_maps_close(struct task_maps *maps);
 /* 1 and the mapping (its path lives until the next call), 0 at the end, or -errno. */
 int task_maps_next(struct task_maps *maps, struct proc_mapping *mapping);
+/* Of smaps: the same for the next mapping behind which a userfaultfd stands; its path is not told. */
+int task_smaps_userfault(struct task_maps *maps, struct proc_mapping *mapping);
 
 #endif

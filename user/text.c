@@ -290,7 +290,7 @@ static void detail_census(FILE *out, const struct alert *alert)
 	       size_words(census->scanned_bytes, scanned),
 	       span((uint64_t)(census->seconds * 1e9), took), left_bytes ? ", not " : "",
 	       left_bytes ? size_words(left_bytes, left) : "",
-	       left_bytes ? " shared, swapped out or beyond the budget" : "",
+	       left_bytes ? " shared, swapped out, refused or beyond the budget" : "",
 	       census->error ? ", ended early" : "");
 	if (census->strangers)
 		detail(out,

@@ -5,9 +5,10 @@
  *   lock_places PLACE [raw]
  *
  * PLACE: static, heap, stack (of another thread), object (of a C++ class), library (its data), huge (a
- * huge page), many (1,000 on the heap), rwlock, recursive; or what is none: alike (200 objects that look
- * like mutexes, one of them of the thread), numbers (the thread's number, everywhere), random; or pages
- * (mappings with pages of all states).
+ * huge page), many (1,000 on the heap), rwlock, recursive, mapping (a mapping of its own, of 1 MB),
+ * userfault (the same, and a userfaultfd stands behind it), elsewhere (the same, and the descriptor is
+ * another process's); or what is none: alike (200 objects that look like mutexes, one of them of the
+ * thread), numbers (the thread's number, everywhere), random; or pages (mappings with pages of all states).
  * raw: the thread ends by the system call.
  *
  * A step is a line on stdin, and gives one event:
@@ -23,18 +24,23 @@
  */
 #include "say.h"
 #include <dlfcn.h>
+#include <linux/userfaultfd.h>
 #include <mutex>
 #include <new>
 #include <pthread.h>
+#include <csignal>
 #include <random>
 #include <string>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/uio.h>
 #include <vector>
 
 #define MANY	   1000
 #define HUGE_BYTES (2ul << 20)
 #define PAGES_MB   64ul
+#define OWN_BYTES  (1ul << 20)
 
 class account
 {
@@ -55,6 +61,7 @@ static struct who owner, waiter, other;
 static struct gate holds, may_die, placed, never, blocks;
 static char *mapping;
 static int huge = -1; /* whether it lies in one; -1: not asked */
+static int userfault; /* 0, or the errno with which this host gives no userfaultfd */
 
 static void *stack_run(void *)
 {
@@ -133,6 +140,69 @@ static void in_huge_page()
 	mutexes.push_back(mutex);
 }
 
+static char *in_mapping()
+{
+	char *memory = static_cast<char *>(mmap(nullptr, OWN_BYTES, PROT_READ | PROT_WRITE,
+						MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+	auto *mutex = reinterpret_cast<pthread_mutex_t *>(memory + OWN_BYTES / 2);
+
+	memset(memory, 0, OWN_BYTES); /* all of its pages are there, and stay */
+	need(pthread_mutex_init(mutex, nullptr), "pthread_mutex_init");
+	mutexes.push_back(mutex);
+	return memory;
+}
+
+/* Holds what it has got from its parent for as long as that lives. */
+static void child_leave(int ready)
+{
+	pid_t pid = fork();
+
+	if (pid < 0)
+		die("fork");
+	if (pid)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (write(ready, "r", 1) != 1)
+		_exit(1);
+	for (;;)
+		pause();
+}
+
+static void fd_give_away(int fd)
+{
+	int ready[2];
+	char byte;
+
+	if (pipe(ready))
+		die("pipe");
+	child_leave(ready[1]);
+	close(fd);
+	close(ready[1]);
+	if (read(ready[0], &byte, 1) != 1)
+		die("the child ended");
+	close(ready[0]);
+}
+
+static void in_userfault(bool elsewhere)
+{
+	struct uffdio_api api = {};
+	struct uffdio_register range = {};
+	int fd = static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC));
+
+	if (fd < 0) {
+		userfault = errno;
+		return;
+	}
+	api.api = UFFD_API;
+	range.range.start = reinterpret_cast<unsigned long>(in_mapping());
+	range.range.len = OWN_BYTES;
+	range.mode = UFFDIO_REGISTER_MODE_MISSING;
+	if (ioctl(fd, UFFDIO_API, &api) || ioctl(fd, UFFDIO_REGISTER, &range))
+		die("userfaultfd");
+	if (elsewhere)
+		fd_give_away(fd);
+}
+
 /*
  * Of each 16 pages: one that was written, one that was only read (a zero page), one that was written and
  * is gone again (as if swapped out and dropped), the others never touched.
@@ -165,6 +235,10 @@ static void place_locks()
 		in_library();
 	else if (place == "huge")
 		in_huge_page();
+	else if (place == "mapping")
+		in_mapping();
+	else if (place == "userfault" || place == "elsewhere")
+		in_userfault(place == "elsewhere");
 	else if (place == "pages")
 		in_pages();
 	for (int i = 0; place == "many" && i < MANY; i++)
@@ -363,7 +437,7 @@ int main(int argc, char **argv)
 		pthread_mutex_init(&static_mutex, &attr);
 	}
 	place_locks();
-	say("started", "'place': '%s', 'huge': %d", argv[1], huge);
+	say("started", "'place': '%s', 'huge': %d, 'userfault': %d", argv[1], huge, userfault);
 	for (;;) {
 		read_go(line, sizeof(line));
 		if (!strcmp(line, "end"))

@@ -117,6 +117,30 @@ def test_watched_process_is_read_whole(start_agent, start_places):
     assert alert["census"]["scope"] == "all" and alert["census"]["left_bytes"] == 0
 
 
+@pytest.mark.parametrize("place", ["mapping", "userfault", "elsewhere"])
+def test_userfault(start_agent, start_places, place):
+    """The same lock in the same memory, whose pages are all there. Where a userfaultfd stands behind it,
+    even one that only another process has, it is not read, and counted."""
+    w = start_places(place)
+    if w.first["userfault"]:
+        pytest.skip(f"no userfaultfd here: {os.strerror(w.first['userfault'])}")
+    agent = start_agent("-p", w.process.pid)
+    owner = step(w, "hold")
+    step(w, "die")
+    agent.wait_census()
+    if place == "mapping":
+        kind = kind_of(owner, "heap")
+        alert = agent.wait_for(kind=kind, pid=owner["pid"])
+        assert alert["census"]["unread_bytes"] == 0
+        expect(agent, w, [orphaned(owner, [shape(owner)], agent.reason("return"), kind=kind)])
+    else:
+        expect_nothing_about_locks(agent, w)
+    agent.stop()
+    figures = agent.alerts[-1]["figures"]
+    assert figures["census_finds"] == (place == "mapping"), agent.said()
+    assert figures["census_unread_bytes"] == (0 if place == "mapping" else 1 << 20), agent.said()
+
+
 def test_off(start_agent, start_places):
     agent = start_agent("--census", "off", "--comm", "lock_places")
     w = start_places("static")

@@ -1404,7 +1404,7 @@ static void test_suspected(void **state)
 	assert_detail(alert, "evidence: valid-fields, data-section");
 	assert_detail(
 		alert,
-		"census: 1.1 GB of memory in 12 ms, not 5.0 MB shared, swapped out or beyond");
+		"census: 1.1 GB of memory in 12 ms, not 5.0 MB shared, swapped out, refused or");
 	assert_detail(
 		alert,
 		"beware: 3 places in this memory look like locks of threads that the process");

@@ -3,6 +3,7 @@
  * One slice of a census after the other over a child of this test, which has pages of all states and
  * locks at known places; and which pages are in memory, asked in two ways.
  */
+#include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -11,6 +12,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -28,7 +30,8 @@
 #define LOCKS 120
 
 static pthread_mutex_t data_mutex = PTHREAD_RECURSIVE_MUTEX_INITIALIZER_NP;
-static char *private, *shared;
+static char *private, *shared, *served;
+#define IS_SERVED shared[PAGE] /* 1 + whether the kernel let the child do it */
 static pid_t child;
 
 /* Each kind of page, one after the other: written, read only (a zero page), dropped, never touched. */
@@ -47,6 +50,19 @@ static pthread_mutex_t *lock_at(size_t i)
 	return (void *)(private + i * 4 * PAGE + (i % 7 ? 64 : 0));
 }
 
+/* From now on a userfaultfd stands behind it, though its pages are there. */
+static bool userfault_put(char *memory)
+{
+	struct uffdio_api api = { .api = UFFD_API };
+	struct uffdio_register range = {
+		.range = { (uintptr_t)memory, PAGES * PAGE },
+		.mode = UFFDIO_REGISTER_MODE_MISSING,
+	};
+	int fd = syscall(SYS_userfaultfd, 0);
+
+	return fd >= 0 && !ioctl(fd, UFFDIO_API, &api) && !ioctl(fd, UFFDIO_REGISTER, &range);
+}
+
 static void child_run(int ready)
 {
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -59,6 +75,10 @@ static void child_run(int ready)
 	memset(shared, 1, PAGES * PAGE);
 	*(pthread_mutex_t *)shared = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
 	pthread_mutex_lock((pthread_mutex_t *)shared);
+	memset(served, 0, PAGES * PAGE);
+	*(pthread_mutex_t *)served = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+	pthread_mutex_lock((pthread_mutex_t *)served);
+	IS_SERVED = 1 + userfault_put(served);
 	if (write(ready, "r", 1) != 1)
 		_exit(1);
 	for (;;)
@@ -83,6 +103,7 @@ static int child_start(void **state)
 	(void)state;
 	private = memory_map(MAP_PRIVATE);
 	shared = memory_map(MAP_SHARED);
+	served = memory_map(MAP_PRIVATE);
 	if (pipe(ready))
 		return -1;
 	child = fork();
@@ -99,12 +120,13 @@ static int child_end(void **state)
 	waitpid(child, NULL, 0);
 	munmap(private, PAGES * PAGE);
 	munmap(shared, PAGES * PAGE);
+	munmap(served, PAGES * PAGE);
 	return 0;
 }
 
 struct sum {
-	size_t slices, in_private, in_shared, in_data;
-	uint64_t scanned, shared, beyond, left, strangers, last;
+	size_t slices, in_private, in_shared, in_served, in_data;
+	uint64_t scanned, shared, unread, beyond, left, strangers, last;
 };
 
 /* A whole pass. */
@@ -128,6 +150,7 @@ static struct sum pass(struct census_ask ask, const struct tid_sets *tids)
 			assert_int_equal(answer.at[i].find.lock.owner, child);
 			sum.in_private += at - (uintptr_t) private < PAGES * PAGE;
 			sum.in_shared += at - (uintptr_t)shared < PAGES * PAGE;
+			sum.in_served += at - (uintptr_t)served < PAGES * PAGE;
 			if (at == (uintptr_t)&data_mutex) {
 				sum.in_data++;
 				assert_int_equal(answer.at[i].place, FIND_DATA);
@@ -139,6 +162,7 @@ static struct sum pass(struct census_ask ask, const struct tid_sets *tids)
 									   : ask.beyond_bytes;
 		sum.scanned += answer.scanned_bytes;
 		sum.shared += answer.shared_bytes;
+		sum.unread += answer.unread_bytes;
 		sum.beyond += answer.beyond_bytes;
 		sum.left += answer.left_bytes;
 		sum.strangers += answer.strangers;
@@ -195,6 +219,28 @@ static void part(void **state)
 	assert_int_equal(sum.in_data, 1);
 	assert_in_range(sum.left, PAGES * PAGE, UINT64_MAX);
 	assert_int_equal(sum.beyond, 0);
+}
+
+/* Its pages are there, and yet it is left out, and counted once however many slices the pass has. */
+static void userfault(void **state)
+{
+	static const uint64_t bytes[] = { 65536, 1 << 30 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(bytes) / sizeof(*bytes); i++) {
+		struct sum sum = pass((struct census_ask){ .min = child,
+							   .max = child,
+							   .slice_bytes = bytes[i],
+							   .beyond_bytes = UINT64_MAX },
+				      NULL);
+
+		assert_int_equal(sum.in_served, IS_SERVED == 1);
+		assert_int_equal(sum.unread, IS_SERVED == 1 ? 0 : PAGES * PAGE);
+	}
+	if (IS_SERVED == 1) {
+		print_message("no right to userfaultfd(2) here\n");
+		skip();
+	}
 }
 
 static void strangers(void **state)
@@ -320,9 +366,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(whole),     cmocka_unit_test(slices),
-		cmocka_unit_test(part),	     cmocka_unit_test(strangers),
-		cmocka_unit_test(residents), cmocka_unit_test(untouched),
-		cmocka_unit_test(words),     cmocka_unit_test(nobody),
+		cmocka_unit_test(part),	     cmocka_unit_test(userfault),
+		cmocka_unit_test(strangers), cmocka_unit_test(residents),
+		cmocka_unit_test(untouched), cmocka_unit_test(words),
+		cmocka_unit_test(nobody),
 	};
 
 	return cmocka_run_group_tests(tests, child_start, child_end);

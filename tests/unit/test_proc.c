@@ -335,6 +335,33 @@ static void mapping_refused(void **state)
 	assert_int_equal(proc_mapping_parse("1000-2000 \0w-p 0 00:00 0", 24, &m), -EINVAL);
 }
 
+static void smaps_lines(void **state)
+{
+	static const char *const served[] = {
+		"VmFlags: rd wr mr mw me ac um ",
+		"VmFlags: um rd",
+		"VmFlags: rd wr mr mw me uw sd",
+		"VmFlags: rd ui",
+	};
+	static const char *const others[] = {
+		"VmFlags: rd wr mr mw me ac sd ",
+		"VmFlags:",
+		"VmFlags: ",
+		"VmFlag: um",
+		" VmFlags: um",
+		"Size:                 um kB",
+		"7f0000000000-7f0000001000 rw-p 00000000 00:00 0 VmFlags: um",
+		"",
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(served) / sizeof(*served); i++)
+		assert_true(proc_smaps_userfault(served[i], strlen(served[i])));
+	for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++)
+		assert_false(proc_smaps_userfault(others[i], strlen(others[i])));
+	assert_false(proc_smaps_userfault("VmFlags: rd um", 13)); /* cut */
+}
+
 static void path_cut(void **state)
 {
 	char path[4] = "zzz";
@@ -681,19 +708,19 @@ static void syscall_forms(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(stat_plain),	   cmocka_unit_test(stat_hostile_comm),
-		cmocka_unit_test(stat_long_comm),  cmocka_unit_test(stat_cut),
-		cmocka_unit_test(stat_refused),	   cmocka_unit_test(stat_ended),
-		cmocka_unit_test(status_plain),	   cmocka_unit_test(status_missing),
-		cmocka_unit_test(status_hostile),  cmocka_unit_test(mapping_plain),
-		cmocka_unit_test(mapping_forms),   cmocka_unit_test(mapping_refused),
-		cmocka_unit_test(path_cut),	   cmocka_unit_test(path_deleted),
-		cmocka_unit_test(path_libc),	   cmocka_unit_test(sched),
-		cmocka_unit_test(path_runtime),	   cmocka_unit_test(cgroup_forms),
-		cmocka_unit_test(cgroup_names),	   cmocka_unit_test(cgroup_in),
-		cmocka_unit_test(cmdline_forms),   cmocka_unit_test(test_pidfd),
-		cmocka_unit_test(namespace_forms), cmocka_unit_test(syscall_forms),
-		cmocka_unit_test(anything_goes),
+		cmocka_unit_test(stat_plain),	  cmocka_unit_test(stat_hostile_comm),
+		cmocka_unit_test(stat_long_comm), cmocka_unit_test(stat_cut),
+		cmocka_unit_test(stat_refused),	  cmocka_unit_test(stat_ended),
+		cmocka_unit_test(status_plain),	  cmocka_unit_test(status_missing),
+		cmocka_unit_test(status_hostile), cmocka_unit_test(mapping_plain),
+		cmocka_unit_test(mapping_forms),  cmocka_unit_test(mapping_refused),
+		cmocka_unit_test(smaps_lines),	  cmocka_unit_test(path_cut),
+		cmocka_unit_test(path_deleted),	  cmocka_unit_test(path_libc),
+		cmocka_unit_test(sched),	  cmocka_unit_test(path_runtime),
+		cmocka_unit_test(cgroup_forms),	  cmocka_unit_test(cgroup_names),
+		cmocka_unit_test(cgroup_in),	  cmocka_unit_test(cmdline_forms),
+		cmocka_unit_test(test_pidfd),	  cmocka_unit_test(namespace_forms),
+		cmocka_unit_test(syscall_forms),  cmocka_unit_test(anything_goes),
 	};
 
 	return cmocka_run_group_tests_name("proc", tests, NULL, NULL);
