@@ -16,6 +16,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "membytes.h"
+
 #define NAME_BYTES	   16 /* TASK_COMM_LEN */
 #define USER_BYTES	   32 /* the longest that useradd makes */
 #define CONTAINER_ID_BYTES 64
@@ -300,8 +302,7 @@ struct call_info {
 struct census_info {
 	bool full; /* all of the private memory, not data, bss and a part of the heap */
 	double seconds;
-	uint64_t scanned_bytes;
-	uint64_t shared_bytes, swapped_bytes, unread_bytes, left_bytes; /* census_answer's */
+	struct memory_bytes bytes;
 	uint64_t strangers;
 	int error; /* it ended early: errno, positive */
 };

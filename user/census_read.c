@@ -87,24 +87,14 @@ static void slice_block(struct memory_walk *walk, uint64_t address, const void *
 	census_scan(&slice->owners, address, memory, bytes, seen, slice_found, slice);
 }
 
-static void slice_figures(const struct memory_walk *walk, struct census_answer *answer)
-{
-	answer->next = walk->next;
-	answer->scanned_bytes = walk->scanned_bytes;
-	answer->beyond_bytes = walk->beyond_bytes;
-	answer->shared_bytes = walk->shared_bytes;
-	answer->swapped_bytes = walk->swapped_bytes;
-	answer->unread_bytes = walk->unread_bytes;
-	answer->left_bytes = walk->left_bytes;
-}
-
 static int slice_attempt(struct slice *slice)
 {
 	int err;
 
 	memset(slice->answer, 0, sizeof(*slice->answer));
 	err = memory_walk(&slice->walk);
-	slice_figures(&slice->walk, slice->answer);
+	slice->answer->next = slice->walk.next;
+	slice->answer->bytes = slice->walk.bytes;
 	return err;
 }
 

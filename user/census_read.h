@@ -60,13 +60,7 @@ struct census_answer {
 	int32_t error;
 	uint32_t n;
 	uint64_t next; /* where to go on; 0: the pass is done */
-	uint64_t scanned_bytes;
-	uint64_t beyond_bytes;	/* of these, neither data nor bss */
-	uint64_t shared_bytes;	/* in shared mappings, resident or not: not read */
-	uint64_t swapped_bytes; /* swapped out: left there */
-	uint64_t
-		unread_bytes; /* the kernel refused, or the mapping is a device's or a userfaultfd's */
-	uint64_t left_bytes; /* mappings that ask.beyond_bytes left out */
+	struct memory_bytes bytes;
 	/* Words that look like locks of threads that this process does not have: how much shape is worth. */
 	uint64_t strangers;
 	uint64_t cpu_ns; /* the slice's CPU time */

@@ -421,7 +421,7 @@ static void pass_end(struct censuses *censuses, int error)
 	censuses->totals.unfinished += error != 0;
 	if (censuses->agent->options->verbose)
 		fprintf(stderr, "deadhold: census of %u: %llu bytes, %zu finds%s%s\n",
-			pass->key.tgid, (unsigned long long)pass->info.scanned_bytes, pass->n,
+			pass->key.tgid, (unsigned long long)pass->info.bytes.scanned, pass->n,
 			error ? ", ended early: " : "", error ? strerror(-error) : "");
 	if (error != -ESRCH)
 		finds_say(censuses);
@@ -456,17 +456,9 @@ static void pass_count(struct censuses *censuses, const struct census_answer *an
 	struct census_info *info = &censuses->pass->info;
 	struct census_totals *totals = &censuses->totals;
 
-	info->scanned_bytes += answer->scanned_bytes;
-	info->shared_bytes += answer->shared_bytes;
-	info->swapped_bytes += answer->swapped_bytes;
-	info->unread_bytes += answer->unread_bytes;
-	info->left_bytes += answer->left_bytes;
+	memory_bytes_add(&info->bytes, &answer->bytes);
 	info->strangers += answer->strangers;
-	totals->scanned_bytes += answer->scanned_bytes;
-	totals->shared_bytes += answer->shared_bytes;
-	totals->swapped_bytes += answer->swapped_bytes;
-	totals->unread_bytes += answer->unread_bytes;
-	totals->left_bytes += answer->left_bytes;
+	memory_bytes_add(&totals->bytes, &answer->bytes);
 	totals->cpu_ns += answer->cpu_ns;
 	totals->finds += answer->n;
 }
@@ -488,7 +480,7 @@ static void slice_answered(void *context, const struct census_ask *ask,
 		pass_end(censuses, answer->error);
 		return;
 	}
-	pass->ask.beyond_bytes -= MIN(pass->ask.beyond_bytes, answer->beyond_bytes);
+	pass->ask.beyond_bytes -= MIN(pass->ask.beyond_bytes, answer->bytes.beyond);
 	pass->ask.from = answer->next;
 	pass->due_ns = now + answer->cpu_ns; /* a pause as long as it was at work */
 	if (!pass_take(pass, answer))

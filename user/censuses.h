@@ -34,7 +34,7 @@ bool censuses_answered(const struct censuses *censuses, const struct proc_key *p
 /* Of the run so far, for the summary. */
 struct census_totals {
 	uint64_t passes, unfinished; /* unfinished: begun and not completed */
-	uint64_t scanned_bytes, shared_bytes, swapped_bytes, unread_bytes, left_bytes;
+	struct memory_bytes bytes;
 	uint64_t cpu_ns;
 	uint64_t finds; /* before they were read again */
 	uint64_t exits; /* that were pending at the end, or had no room */

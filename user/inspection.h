@@ -64,7 +64,7 @@ struct inspection {
 	size_t n_own; /* of those, the first so many are the process's own */
 	size_t n_locks;
 	struct seen_lock *locks;
-	struct census_info census; /* scanned_bytes 0: there was none */
+	struct census_info census; /* bytes.scanned 0: there was none */
 	bool more_finds;	   /* than there are locks here */
 	size_t n_unclear;
 	struct unclear *unclear;

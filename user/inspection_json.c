@@ -144,14 +144,13 @@ static void json_unknowns(struct jsonw *w, const struct inspection *inspection)
 
 static void json_census(struct jsonw *w, const struct census_info *census)
 {
-	if (!census->scanned_bytes)
+	if (!census->bytes.scanned)
 		return;
 	jsonw_object(w, "census");
 	jsonw_boolean(w, "complete", census->full);
-	jsonw_integer(w, "scanned_bytes", census->scanned_bytes);
+	jsonw_integer(w, "scanned_bytes", census->bytes.scanned);
 	jsonw_real(w, "seconds", census->seconds);
-	jsonw_integer(w, "skipped_bytes",
-		      census->shared_bytes + census->swapped_bytes + census->unread_bytes);
+	jsonw_integer(w, "skipped_bytes", memory_bytes_skipped(&census->bytes));
 	jsonw_integer(w, "strangers", census->strangers);
 	jsonw_object_end(w);
 }

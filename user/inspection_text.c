@@ -364,10 +364,10 @@ static void line_advice(FILE *out, const struct inspection *inspection)
 static void line_census(FILE *out, const struct inspection *inspection, bool all)
 {
 	const struct census_info *census = &inspection->census;
-	uint64_t skipped = census->shared_bytes + census->swapped_bytes + census->unread_bytes;
+	uint64_t skipped = memory_bytes_skipped(&census->bytes);
 	char left[96] = "";
 
-	if (!census->scanned_bytes || (census->full && !all))
+	if (!census->bytes.scanned || (census->full && !all))
 		return;
 	if (skipped)
 		snprintf(left, sizeof(left),
@@ -379,7 +379,7 @@ static void line_census(FILE *out, const struct inspection *inspection, bool all
 				 ? ", not in the rest: too many were found"
 				 : ", not in the rest: --census all takes the time for it");
 	detail(out, "looked for locks of dead threads in %" PRIu64 " MB of memory%s",
-	       (census->scanned_bytes + 500000) / 1000000, left);
+	       (census->bytes.scanned + 500000) / 1000000, left);
 }
 
 static void print_inspection(FILE *out, const struct inspection *inspection, const struct run *run,

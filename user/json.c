@@ -476,11 +476,11 @@ static void json_census(struct jsonw *w, const struct census_info *census)
 	jsonw_object(w, "census");
 	jsonw_string(w, "scope", census->full ? "all" : "part");
 	json_seconds(w, "seconds", census->seconds);
-	json_count(w, "scanned_bytes", census->scanned_bytes);
-	json_count(w, "shared_bytes", census->shared_bytes);
-	json_count(w, "swapped_bytes", census->swapped_bytes);
-	json_count(w, "unread_bytes", census->unread_bytes);
-	json_count(w, "left_bytes", census->left_bytes);
+	json_count(w, "scanned_bytes", census->bytes.scanned);
+	json_count(w, "shared_bytes", census->bytes.shared);
+	json_count(w, "swapped_bytes", census->bytes.swapped);
+	json_count(w, "unread_bytes", census->bytes.unread);
+	json_count(w, "left_bytes", census->bytes.left);
 	json_count(w, "strangers", census->strangers);
 	if (census->error)
 		jsonw_string(w, "errno", strerrorname_np(census->error));

@@ -38,9 +38,9 @@ static void piece_scan(struct memory_walk *walk, uint64_t address, size_t at, si
 
 	walk->block(walk, address - seen, buffer.byte + at - seen, bytes + seen, seen);
 	walk->scanned_to = address + bytes;
-	walk->scanned_bytes += bytes;
+	walk->bytes.scanned += bytes;
 	if (walk->place != FIND_DATA)
-		walk->beyond_bytes += bytes;
+		walk->bytes.beyond += bytes;
 }
 
 /* The first `bytes` bytes of piece i are done. */
@@ -73,7 +73,7 @@ static size_t pieces_scan(struct memory_walk *walk, size_t first, size_t bytes)
 /* The kernel stopped at the start of this piece: its first page is left out, the rest tried again. */
 static size_t piece_shrink(struct memory_walk *walk, size_t i)
 {
-	walk->unread_bytes += walk->resident.page_bytes;
+	walk->bytes.unread += walk->resident.page_bytes;
 	piece_advance(walk, i, walk->resident.page_bytes);
 	return walk->piece[i].iov_len ? i : i + 1;
 }
@@ -112,7 +112,7 @@ static void batch_read(struct memory_walk *walk)
 static void walk_pause(struct memory_walk *walk, uint64_t at)
 {
 	if (walk->stop || at - MEMORY_OVERLAP <= walk->from ||
-	    (walk->scanned_bytes < walk->slice_bytes && now_ns() < walk->until_ns))
+	    (walk->bytes.scanned < walk->slice_bytes && now_ns() < walk->until_ns))
 		return;
 	/* A lock may straddle that place. */
 	walk->next = at - MEMORY_OVERLAP;
@@ -134,7 +134,7 @@ static void piece_add(struct memory_walk *walk, uint64_t address, size_t bytes)
 static void run_read(struct memory_walk *walk, const struct page_run *run)
 {
 	if (run->kind == RUN_SWAPPED)
-		walk->swapped_bytes += run->end - run->start;
+		walk->bytes.swapped += run->end - run->start;
 	if (run->kind != RUN_OWN)
 		return;
 	for (uint64_t at = run->start, bytes; at < run->end && !walk->stop; at += bytes) {
@@ -146,7 +146,7 @@ static void run_read(struct memory_walk *walk, const struct page_run *run)
 static bool beyond_spent(const struct memory_walk *walk)
 {
 	return walk->place != FIND_DATA &&
-	       walk->beyond_bytes + walk->batch_bytes >= walk->beyond_limit;
+	       walk->bytes.beyond + walk->batch_bytes >= walk->beyond_limit;
 }
 
 static void mapping_read(struct memory_walk *walk, const struct proc_mapping *m)
@@ -158,7 +158,7 @@ static void mapping_read(struct memory_walk *walk, const struct proc_mapping *m)
 		ssize_t n = resident_runs(&walk->resident, at, m->end, runs, RUNS, &at);
 
 		if (n < 0) {
-			walk->unread_bytes += m->end - at;
+			walk->bytes.unread += m->end - at;
 			break;
 		}
 		for (ssize_t i = 0; i < n && !walk->stop && !beyond_spent(walk); i++)
@@ -167,7 +167,7 @@ static void mapping_read(struct memory_walk *walk, const struct proc_mapping *m)
 	if (!walk->stop)
 		batch_read(walk);
 	if (!walk->stop && beyond_spent(walk) && at < m->end)
-		walk->left_bytes += m->end - at;
+		walk->bytes.left += m->end - at;
 }
 
 static bool path_is(const struct proc_mapping *m, const char *prefix)
@@ -191,10 +191,10 @@ static bool mapping_left_out(struct memory_walk *walk, const struct proc_mapping
 	if (!m->read || !m->write)
 		return true;
 	if (m->shared)
-		walk->shared_bytes += bytes;
+		walk->bytes.shared += bytes;
 	else if (mapping_is_device(m) || m->end - m->start > resident_limit(&walk->resident) ||
 		 userfaults_serve(walk->userfaults, m->start, m->end))
-		walk->unread_bytes += bytes;
+		walk->bytes.unread += bytes;
 	else
 		return false;
 	return true;

@@ -18,6 +18,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "membytes.h"
 #include "resident.h"
 #include "task.h"
 #include "userfault.h"
@@ -62,13 +63,7 @@ struct memory_walk {
 
 	/* What came of it; to begin with, all zero. */
 	uint64_t next; /* where to go on; 0: the walk is done */
-	uint64_t scanned_bytes;
-	uint64_t beyond_bytes;	/* of these, neither data nor bss */
-	uint64_t shared_bytes;	/* in shared mappings, resident or not: not read */
-	uint64_t swapped_bytes; /* swapped out: left there */
-	uint64_t
-		unread_bytes; /* the kernel refused, or the mapping is a device's or a userfaultfd's */
-	uint64_t left_bytes; /* mappings that beyond_limit left out */
+	struct memory_bytes bytes;
 
 	/* While it goes on. */
 	struct task task;

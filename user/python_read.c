@@ -188,8 +188,8 @@ static int search_walk(struct search *search)
 	int err = memory_walk(&search->walk);
 
 	search->answer->next = search->walk.next;
-	search->answer->scanned_bytes = search->walk.scanned_bytes;
-	search->answer->unread_bytes = search->walk.swapped_bytes + search->walk.unread_bytes;
+	search->answer->scanned_bytes = search->walk.bytes.scanned;
+	search->answer->unread_bytes = search->walk.bytes.swapped + search->walk.bytes.unread;
 	return err;
 }
 

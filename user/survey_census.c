@@ -95,10 +95,7 @@ static int slice_take(struct survey *survey, const struct census_answer *answer)
 	struct census_info *census = &survey->out->census;
 	int err = 0;
 
-	census->scanned_bytes += answer->scanned_bytes;
-	census->shared_bytes += answer->shared_bytes;
-	census->swapped_bytes += answer->swapped_bytes;
-	census->unread_bytes += answer->unread_bytes;
+	memory_bytes_add(&census->bytes, &answer->bytes);
 	census->strangers += answer->strangers;
 	for (uint32_t i = 0; !err && i < answer->n; i++) {
 		if (survey->out->n_locks >= FINDS_LIMIT) {

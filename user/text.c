@@ -284,10 +284,9 @@ static void detail_census(FILE *out, const struct alert *alert)
 
 	if (!census)
 		return;
-	left_bytes = census->shared_bytes + census->swapped_bytes + census->unread_bytes +
-		     census->left_bytes;
+	left_bytes = memory_bytes_skipped(&census->bytes);
 	detail(out, "census: %s of memory in %s%s%s%s%s",
-	       size_words(census->scanned_bytes, scanned),
+	       size_words(census->bytes.scanned, scanned),
 	       span((uint64_t)(census->seconds * 1e9), took), left_bytes ? ", not " : "",
 	       left_bytes ? size_words(left_bytes, left) : "",
 	       left_bytes ? " shared, swapped out, refused or beyond the budget" : "",

@@ -365,11 +365,11 @@ static size_t census_figures(const struct watch *w, struct pair *figures)
 		{ "census_passes_unfinished", totals.unfinished, NULL },
 		{ "census_exits_unanswered", totals.exits, NULL },
 		{ "census_finds", totals.finds, NULL },
-		{ "census_scanned_bytes", totals.scanned_bytes, NULL },
-		{ "census_shared_bytes", totals.shared_bytes, NULL },
-		{ "census_swapped_bytes", totals.swapped_bytes, NULL },
-		{ "census_unread_bytes", totals.unread_bytes, NULL },
-		{ "census_left_bytes", totals.left_bytes, NULL },
+		{ "census_scanned_bytes", totals.bytes.scanned, NULL },
+		{ "census_shared_bytes", totals.bytes.shared, NULL },
+		{ "census_swapped_bytes", totals.bytes.swapped, NULL },
+		{ "census_unread_bytes", totals.bytes.unread, NULL },
+		{ "census_left_bytes", totals.bytes.left, NULL },
 		{ "census_cpu_ms", totals.cpu_ns / 1000000, NULL },
 	};
 

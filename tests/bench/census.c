@@ -78,10 +78,10 @@ static struct pass pass_run(int pid, uint32_t min, uint32_t max, uint64_t slice_
 			die("census_read", -answer.error);
 		for (uint32_t i = 0; found && i < answer.n; i++)
 			found(context, &answer.at[i].find, answer.at[i].place);
-		pass.scanned += answer.scanned_bytes;
-		pass.shared += answer.shared_bytes;
-		pass.swapped += answer.swapped_bytes;
-		pass.unread += answer.unread_bytes;
+		pass.scanned += answer.bytes.scanned;
+		pass.shared += answer.bytes.shared;
+		pass.swapped += answer.bytes.swapped;
+		pass.unread += answer.bytes.unread;
 		pass.finds += answer.n;
 		pass.slices++;
 		ask.from = answer.next;

@@ -1322,9 +1322,9 @@ static void test_container(void **state)
 static struct alert sample_suspected(void)
 {
 	static const struct census_info census = { .seconds = 0.0123,
-						   .scanned_bytes = 1080000000,
-						   .shared_bytes = 4096,
-						   .left_bytes = 5000000,
+						   .bytes.scanned = 1080000000,
+						   .bytes.shared = 4096,
+						   .bytes.left = 5000000,
 						   .strangers = 3,
 						   .error = E2BIG };
 	static struct lock_info lock;

@@ -158,13 +158,13 @@ static struct sum pass(struct census_ask ask, const struct tid_sets *tids)
 		}
 		assert_true(!answer.next || answer.next > ask.from);
 		ask.from = answer.next;
-		ask.beyond_bytes -= answer.beyond_bytes < ask.beyond_bytes ? answer.beyond_bytes
+		ask.beyond_bytes -= answer.bytes.beyond < ask.beyond_bytes ? answer.bytes.beyond
 									   : ask.beyond_bytes;
-		sum.scanned += answer.scanned_bytes;
-		sum.shared += answer.shared_bytes;
-		sum.unread += answer.unread_bytes;
-		sum.beyond += answer.beyond_bytes;
-		sum.left += answer.left_bytes;
+		sum.scanned += answer.bytes.scanned;
+		sum.shared += answer.bytes.shared;
+		sum.unread += answer.bytes.unread;
+		sum.beyond += answer.bytes.beyond;
+		sum.left += answer.bytes.left;
 		sum.strangers += answer.strangers;
 		sum.slices++;
 	} while (ask.from);

@@ -255,7 +255,7 @@ static void suspected(void **state)
 	(void)state;
 	thread_add(f, "web", WAIT_CALL, SYS_read);
 	f->inspection.census =
-		(struct census_info){ .scanned_bytes = 812345678, .seconds = 0.4, .full = true };
+		(struct census_info){ .bytes.scanned = 812345678, .seconds = 0.4, .full = true };
 	f->locks[lock].found = f->locks[lock].suspected = true;
 	f->locks[lock].info.proof = PROOF_SHAPE;
 	f->locks[lock].info.evidence = EVIDENCE_FIELDS | EVIDENCE_ALONE;
