@@ -25,6 +25,7 @@ enum runtime {
 	RUNTIME_SBCL = 32,
 	RUNTIME_RUBY = 64,
 	RUNTIME_MUSL = 128,
+	RUNTIME_PYTHON = 256,
 };
 
 /*

@@ -13,6 +13,7 @@
 #include "detect.h"
 #include "pythons.h"
 #include "proc.h"
+#include "runtime.h"
 #include "killed.h"
 
 /*
@@ -343,7 +344,7 @@ static void case_looked(void *context, const struct look *look, const struct loo
 		c->missing = "the process's mappings: it had ended";
 	if (!answer->error && look->want & LOOK_PROCESS) {
 		processes_learn(c->cases->agent->processes, &c->proc, answer);
-		c->java = answer->runtimes & 1u << RUNTIME_JAVA;
+		c->java = answer->runtimes & RUNTIME_JVM;
 	}
 	libc = processes_fill(c->cases->agent->processes, &c->proc, &c->process);
 	for (i = 0; i < look->n; i++) {

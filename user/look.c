@@ -187,7 +187,7 @@ static void mapping_match(const struct look *look, const struct proc_mapping *m,
  * libraries and runtimes have code there (a data file may bear the name of one).
  */
 static int maps_walk(const struct task *task, const struct look *look, struct look_answer *answer,
-		     struct module *modules, uint32_t *libcs, uint32_t *runtimes)
+		     struct module *modules, uint32_t *libcs)
 {
 	_cleanup_(task_maps_close) struct task_maps maps = { .fd = -1 };
 	struct module module = { 0 };
@@ -203,9 +203,7 @@ static int maps_walk(const struct task *task, const struct look *look, struct lo
 		if (!m.exec || !m.path)
 			continue;
 		*libcs |= 1u << proc_path_libc(m.path, m.path_len);
-		*runtimes |= runtime_of_library(m.path, m.path_len);
-		if (look->want & LOOK_PROCESS)
-			answer->runtimes |= 1u << proc_path_runtime(m.path, m.path_len);
+		answer->runtimes |= runtime_of_library(m.path, m.path_len);
 	}
 	return err;
 }
@@ -348,10 +346,11 @@ static enum lock_libc look_libc(const struct task *task, uint32_t libcs)
 	return symbols ? symbols_libc(symbols) : LIBC_UNKNOWN;
 }
 
-/* What its libraries say, and what the program itself says. */
-static uint32_t look_runtimes(const struct task *task, uint32_t libcs, uint32_t runtimes)
+/* What the program itself says, and not its libraries. */
+static uint32_t look_program(const struct task *task, uint32_t libcs)
 {
 	_cleanup_symbols_ struct symbols *symbols = NULL;
+	uint32_t runtimes = 0;
 	char exe[PATH_BYTES];
 	int fd;
 
@@ -458,13 +457,13 @@ static void look_maps(const struct task *task, const struct look *look, uint64_t
 		      struct look_answer *answer)
 {
 	struct module modules[LOOK_ADDRESSES] = { 0 };
-	uint32_t libcs = 0, runtimes = 0;
+	uint32_t libcs = 0;
 
-	answer_refused(answer, maps_walk(task, look, answer, modules, &libcs, &runtimes));
+	answer_refused(answer, maps_walk(task, look, answer, modules, &libcs));
 	if (look->want & LOOK_PROCESS)
 		answer->libc = look_libc(task, libcs);
 	if (look->want & LOOK_RUNTIME)
-		answer->runs_on = look_runtimes(task, libcs, runtimes);
+		answer->runtimes |= look_program(task, libcs);
 	if (look->want & LOOK_MAPPINGS)
 		look_symbols(task, look, until_ns, modules, answer);
 }

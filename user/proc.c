@@ -413,19 +413,6 @@ static bool name_is(const char *name, size_t len, const char *wanted)
 	return name_starts(name, len, wanted) && (len == n || name[n] == ' ');
 }
 
-enum proc_runtime proc_path_runtime(const char *path, size_t len)
-{
-	const char *slash = memrchr(path, '/', len);
-	const char *name = slash ? slash + 1 : path;
-	size_t n = path + len - name;
-
-	if (name_is(name, n, "libjvm.so"))
-		return RUNTIME_JAVA;
-	if (name_starts(name, n, "python") || name_starts(name, n, "libpython"))
-		return RUNTIME_PYTHON;
-	return RUNTIME_NONE;
-}
-
 enum lock_libc proc_path_libc(const char *path, size_t len)
 {
 	const char *slash = memrchr(path, '/', len);

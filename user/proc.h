@@ -115,10 +115,6 @@ bool proc_path_deleted(const char *path, size_t *len);
  */
 enum lock_libc proc_path_libc(const char *path, size_t len);
 
-/* The language runtime that a mapped file's name tells, of those that make locks of their own. */
-enum proc_runtime { RUNTIME_NONE, RUNTIME_PYTHON, RUNTIME_JAVA };
-enum proc_runtime proc_path_runtime(const char *path, size_t len);
-
 /*
  * /proc/PID/cgroup: the path in the version 2 hierarchy, else the one of systemd's, else the first
  * one; "/" only where all are. 0, or -EINVAL when there is none.

@@ -123,6 +123,15 @@ static void known_learn(struct known *known, const struct look_answer *answer)
 	memcpy(known->parent_comm, answer->process.parent_comm, sizeof(known->parent_comm));
 }
 
+static void runtime_learn(struct runtime_known *runtime, const struct look_answer *answer)
+{
+	runtime->asked = false;
+	runtime->time_ns = host_now();
+	runtime->again_ns = runtime->again_ns ? 2 * runtime->again_ns : RUNTIME_AGAIN_NS;
+	if (!answer->error)
+		runtime->runtimes = answer->runtimes;
+}
+
 static void question_answered(void *context, const struct look *look,
 			      const struct look_answer *answer)
 {
@@ -130,8 +139,9 @@ static void question_answered(void *context, const struct look *look,
 	struct processes *processes = question->processes;
 	struct known *known = known_find(processes, &question->key);
 
-	(void)look;
-	if (known)
+	if (known && look->want & LOOK_RUNTIME)
+		runtime_learn(&known->runtime, answer);
+	else if (known)
 		known_learn(known, answer);
 	free(question);
 	if (answer->error != -ECANCELED) /* the agent is ending: nothing is left to go on with */
@@ -139,8 +149,7 @@ static void question_answered(void *context, const struct look *look,
 }
 
 /* 0 or -errno. */
-static int question_put(struct processes *processes, const struct known *known, uint32_t want,
-			look_done *answered)
+static int question_put(struct processes *processes, const struct known *known, uint32_t want)
 {
 	struct question *question = malloc(sizeof(*question));
 	struct look look = {
@@ -153,7 +162,7 @@ static int question_put(struct processes *processes, const struct known *known, 
 	if (!question)
 		return -ENOMEM;
 	*question = (struct question){ .processes = processes, .key = known->key };
-	error = reader_look(processes->reader, &look, answered, question);
+	error = reader_look(processes->reader, &look, question_answered, question);
 	if (error)
 		free(question);
 	return error;
@@ -163,7 +172,7 @@ static void known_ask(struct processes *processes, struct known *known)
 {
 	uint32_t want = LOOK_PROCESS | (processes->cmdline ? LOOK_CMDLINE : 0);
 
-	if (question_put(processes, known, want, question_answered))
+	if (question_put(processes, known, want))
 		known->ready = true; /* goes without */
 }
 
@@ -180,30 +189,6 @@ bool processes_ready(struct processes *processes, const struct proc_key *key)
 	return known->ready;
 }
 
-static void runtime_learn(struct runtime_known *runtime, const struct look_answer *answer)
-{
-	runtime->asked = false;
-	runtime->time_ns = host_now();
-	runtime->again_ns = runtime->again_ns ? 2 * runtime->again_ns : RUNTIME_AGAIN_NS;
-	if (!answer->error)
-		runtime->runtimes = answer->runs_on;
-}
-
-static void runtime_answered(void *context, const struct look *look,
-			     const struct look_answer *answer)
-{
-	struct question *question = context;
-	struct processes *processes = question->processes;
-	struct known *known = known_find(processes, &question->key);
-
-	(void)look;
-	if (known)
-		runtime_learn(&known->runtime, answer);
-	free(question);
-	if (answer->error != -ECANCELED)
-		processes->changed(processes->context);
-}
-
 bool processes_runtimes(struct processes *processes, const struct proc_key *key, uint32_t wanted,
 			uint64_t time_ns, uint32_t *runtimes)
 {
@@ -216,7 +201,7 @@ bool processes_runtimes(struct processes *processes, const struct proc_key *key,
 	runtime = &known->runtime;
 	if (!runtime->asked && !(runtime->runtimes & wanted) &&
 	    (!runtime->again_ns || time_ns > runtime->time_ns + runtime->again_ns))
-		runtime->asked = !question_put(processes, known, LOOK_RUNTIME, runtime_answered);
+		runtime->asked = !question_put(processes, known, LOOK_RUNTIME);
 	*runtimes = runtime->runtimes;
 	return !runtime->asked;
 }

@@ -7,6 +7,7 @@
 
 #include "libc.h"
 #include "look.h"
+#include "runtime.h"
 
 /* ---- one object ---- */
 
@@ -87,7 +88,7 @@ static int python_is(const struct task *task)
 	int err = task_maps_open(&maps, task->thread);
 
 	while (!err && (err = task_maps_next(&maps, &m)) > 0) {
-		if (m.exec && m.path && proc_path_runtime(m.path, m.path_len) == RUNTIME_PYTHON)
+		if (m.exec && m.path && runtime_of_library(m.path, m.path_len) & RUNTIME_PYTHON)
 			return 1;
 		err = 0;
 	}

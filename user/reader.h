@@ -72,8 +72,8 @@ struct look_answer {
 	struct process_info
 		process;     /* with LOOK_PROCESS; members that could not be read are unknown */
 	enum lock_libc libc; /* with LOOK_PROCESS: which libc the process has mapped */
-	uint32_t runtimes;   /* with LOOK_PROCESS: 1 << enum proc_runtime, whose code is mapped */
-	uint32_t runs_on;    /* with LOOK_RUNTIME: enum runtime, by more than that */
+	/* enum runtime, with LOOK_PROCESS: whose code is mapped; with LOOK_RUNTIME: also by the program */
+	uint32_t runtimes;
 	int32_t pidfd_id; /* with LOOK_PIDFD: a TGID or, of a thread's descriptor, a TID; 0: unknown */
 	bool pidfd_thread;
 	uint32_t n;

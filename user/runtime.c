@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "runtime.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 #define ARRAY_SIZE(array) (sizeof(array) / sizeof((array)[0]))
@@ -8,9 +9,10 @@
 struct mark {
 	const char *name;
 	uint32_t runtimes;
+	bool begins; /* of a library: whatever follows */
 };
 
-/* What a library's file name begins with; a version may follow, behind a '.' or a '-'. */
+/* The file names of libraries, and of programs with the library in them. A '.' and a version may follow. */
 static const struct mark libraries[] = {
 	{ "libjvm.so", RUNTIME_JVM },
 	{ "libcoreclr.so", RUNTIME_DOTNET },
@@ -21,7 +23,9 @@ static const struct mark libraries[] = {
 	{ "libgdruntime.so", RUNTIME_D },
 	{ "libphobos2.so", RUNTIME_D }, /* dmd's, with its run-time library in it */
 	{ "libruby.so", RUNTIME_RUBY },
-	{ "libruby-", RUNTIME_RUBY }, /* libruby-3.1.so.3.1 */
+	{ "libruby-", RUNTIME_RUBY, true }, /* libruby-3.1.so.3.1 */
+	{ "libpython", RUNTIME_PYTHON, true },
+	{ "python", RUNTIME_PYTHON, true },
 };
 
 static const struct mark executables[] = {
@@ -45,12 +49,12 @@ static const char *base_name(const char *path, size_t len, size_t *base_len)
 	return base;
 }
 
-static bool library_is(const char *name, size_t len, const char *mark)
+static bool library_is(const char *name, size_t len, const struct mark *mark)
 {
-	size_t n = strlen(mark);
+	size_t n = strlen(mark->name);
 
-	return len >= n && !memcmp(name, mark, n) &&
-	       (len == n || mark[n - 1] == '-' || name[n] == '.' || name[n] == ' ');
+	return len >= n && !memcmp(name, mark->name, n) &&
+	       (len == n || mark->begins || name[n] == '.' || name[n] == ' ');
 }
 
 uint32_t runtime_of_library(const char *path, size_t len)
@@ -59,7 +63,7 @@ uint32_t runtime_of_library(const char *path, size_t len)
 	uint32_t runtimes = 0;
 
 	for (size_t i = 0; i < ARRAY_SIZE(libraries); i++)
-		if (library_is(name, len, libraries[i].name))
+		if (library_is(name, len, &libraries[i]))
 			runtimes |= libraries[i].runtimes;
 	return runtimes;
 }

@@ -15,6 +15,7 @@
 #include "array.h"
 #include "host.h"
 #include "look.h"
+#include "runtime.h"
 #include "symbol.h"
 #include "words.h"
 
@@ -226,12 +227,12 @@ static void runtimes_unclear(struct survey *survey)
 	size_t semaphores = waits_count(survey->out, WAIT_SEMAPHORE);
 	size_t conditions = waits_count(survey->out, WAIT_CONDITION);
 
-	if (survey->runtimes & 1u << RUNTIME_PYTHON && semaphores)
+	if (survey->runtimes & RUNTIME_PYTHON && semaphores)
 		inspection_unclear(survey->out,
 				   "no object of Python's was found for which they wait",
 				   "whether %zu thread%s at semaphores wait%s for a lock",
 				   semaphores, plural(semaphores), semaphores == 1 ? "s" : "");
-	if (survey->runtimes & 1u << RUNTIME_JAVA && conditions)
+	if (survey->runtimes & RUNTIME_JVM && conditions)
 		inspection_unclear(survey->out,
 				   "Java's own locks are made of these, and jstack knows them",
 				   "whether %zu thread%s on condition variables wait%s for a lock",

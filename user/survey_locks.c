@@ -10,6 +10,7 @@
 #include "host.h"
 #include "look.h"
 #include "python_read.h"
+#include "runtime.h"
 
 #define SLICE_NS     100000000ull
 #define OWNERS_LIMIT 64 /* owners in other processes that are followed */
@@ -52,7 +53,7 @@ static void lock_mapped(struct survey *survey, size_t i, const struct look_mappi
 	lock->info.evidence = detect_evidence(&place->state, mapping, false,
 					      survey->out->census.strangers);
 	lock->suspected = !detect_evidence_enough(lock->info.evidence,
-						  survey->runtimes & 1u << RUNTIME_JAVA);
+						  survey->runtimes & RUNTIME_JVM);
 }
 
 static void locks_look(struct survey *survey, size_t from, uint32_t n)

@@ -41,7 +41,7 @@ struct survey {
 	size_t n_spots;
 	struct roster parent; /* its threads; read when they are asked for */
 	bool parent_read;
-	uint32_t runtimes; /* 1 << enum proc_runtime */
+	uint32_t runtimes; /* enum runtime */
 	size_t judged;	   /* threads whose wait was looked into */
 };
 

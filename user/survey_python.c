@@ -15,6 +15,7 @@
 #include "host.h"
 #include "look.h"
 #include "python_read.h"
+#include "runtime.h"
 
 #define SLICE_NS     100000000ull
 #define SLICE_BYTES  (32ull << 20)
@@ -473,7 +474,7 @@ int survey_python(struct survey *survey)
 						     .left_s = survey->ask->census_s };
 	int err;
 
-	if (!(survey->runtimes & 1u << RUNTIME_PYTHON) || !candidates_count(survey))
+	if (!(survey->runtimes & RUNTIME_PYTHON) || !candidates_count(survey))
 		return 0;
 	err = words_search(&pythons, true);
 	if (!err)
@@ -492,6 +493,6 @@ int survey_python(struct survey *survey)
 				   : "its memory was not searched for the locks behind "
 				     "them (--census)",
 			   "for what some of its Python threads wait");
-	survey->runtimes &= ~(1u << RUNTIME_PYTHON); /* that much is said */
+	survey->runtimes &= ~RUNTIME_PYTHON; /* that much is said */
 	return 0;
 }

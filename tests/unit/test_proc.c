@@ -391,33 +391,6 @@ static void path_deleted(void **state)
 	assert_false(proc_path_deleted("", &len));
 }
 
-static void path_runtime(void **state)
-{
-	static const struct {
-		const char *path;
-		enum proc_runtime runtime;
-	} rows[] = {
-		{ "/usr/bin/python3.11", RUNTIME_PYTHON },
-		{ "/opt/app/libpython3.12.so.1.0 (deleted)", RUNTIME_PYTHON },
-		{ "/usr/lib/jvm/java-17-openjdk-amd64/lib/server/libjvm.so", RUNTIME_JAVA },
-		{ "/opt/jdk/libjvm.so (deleted)", RUNTIME_JAVA },
-		{ "/usr/lib/libjvm.so.d/libc.so.6", RUNTIME_NONE },
-		{ "/usr/lib/python3/dist-packages/apt_pkg.cpython-311-x86_64-linux-gnu.so",
-		  RUNTIME_NONE },
-		{ "[heap]", RUNTIME_NONE },
-		{ "", RUNTIME_NONE },
-	};
-
-	(void)state;
-	for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
-		size_t len = strlen(rows[i].path);
-		char *copy = exact(rows[i].path, len);
-
-		assert_int_equal(proc_path_runtime(copy, len), rows[i].runtime);
-		free(copy);
-	}
-}
-
 static void path_libc(void **state)
 {
 	static const struct {
@@ -608,13 +581,14 @@ static void anything_goes(void **state)
 		"1000-2000 rw-s 00015000 fe:1a 1057105       /usr/lib/libc.so.6\\012 (deleted)",
 		"12:memory:/a\n1:name=systemd:/b\n0::/c:d\n",
 		"pid:[4026531836]",
+		"VmFlags: rd wr mr mw me ac um ",
 		"202 0x55d0 0x80 0x2 0x0 0x0 0xffffffffffffffff 0x7ffe5c 0x4010ff\n",
 	};
 	uint64_t seed = 20260101;
 
 	(void)state;
 	for (int round = 0; round < 200000; round++) {
-		const char *text = seeds[round % 6];
+		const char *text = seeds[round % 7];
 		size_t len = random_next(&seed) % (strlen(text) + 1);
 		char *copy = exact(text, len), out[16];
 		struct proc_mapping m;
@@ -633,6 +607,7 @@ static void anything_goes(void **state)
 		}
 		proc_cgroup_parse(copy, len, out, sizeof(out));
 		assert_true(strlen(out) < sizeof(out));
+		proc_smaps_userfault(copy, len);
 		proc_cmdline_parse(copy, len, out, sizeof(out));
 		proc_namespace_parse(copy, len);
 		proc_syscall_parse(copy, len, &call);
@@ -708,19 +683,19 @@ static void syscall_forms(void **state)
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
-		cmocka_unit_test(stat_plain),	  cmocka_unit_test(stat_hostile_comm),
-		cmocka_unit_test(stat_long_comm), cmocka_unit_test(stat_cut),
-		cmocka_unit_test(stat_refused),	  cmocka_unit_test(stat_ended),
-		cmocka_unit_test(status_plain),	  cmocka_unit_test(status_missing),
-		cmocka_unit_test(status_hostile), cmocka_unit_test(mapping_plain),
-		cmocka_unit_test(mapping_forms),  cmocka_unit_test(mapping_refused),
-		cmocka_unit_test(smaps_lines),	  cmocka_unit_test(path_cut),
-		cmocka_unit_test(path_deleted),	  cmocka_unit_test(path_libc),
-		cmocka_unit_test(sched),	  cmocka_unit_test(path_runtime),
-		cmocka_unit_test(cgroup_forms),	  cmocka_unit_test(cgroup_names),
-		cmocka_unit_test(cgroup_in),	  cmocka_unit_test(cmdline_forms),
-		cmocka_unit_test(test_pidfd),	  cmocka_unit_test(namespace_forms),
-		cmocka_unit_test(syscall_forms),  cmocka_unit_test(anything_goes),
+		cmocka_unit_test(stat_plain),	   cmocka_unit_test(stat_hostile_comm),
+		cmocka_unit_test(stat_long_comm),  cmocka_unit_test(stat_cut),
+		cmocka_unit_test(stat_refused),	   cmocka_unit_test(stat_ended),
+		cmocka_unit_test(status_plain),	   cmocka_unit_test(status_missing),
+		cmocka_unit_test(status_hostile),  cmocka_unit_test(mapping_plain),
+		cmocka_unit_test(mapping_forms),   cmocka_unit_test(mapping_refused),
+		cmocka_unit_test(smaps_lines),	   cmocka_unit_test(path_cut),
+		cmocka_unit_test(path_deleted),	   cmocka_unit_test(path_libc),
+		cmocka_unit_test(sched),	   cmocka_unit_test(cgroup_forms),
+		cmocka_unit_test(cgroup_names),	   cmocka_unit_test(cgroup_in),
+		cmocka_unit_test(cmdline_forms),   cmocka_unit_test(test_pidfd),
+		cmocka_unit_test(namespace_forms), cmocka_unit_test(syscall_forms),
+		cmocka_unit_test(anything_goes),
 	};
 
 	return cmocka_run_group_tests_name("proc", tests, NULL, NULL);

@@ -37,6 +37,9 @@ static void libraries(void **state)
 	assert_int_equal(library("/usr/lib/libruby-3.1.so.3.1.2"), RUNTIME_RUBY);
 	assert_int_equal(library("/usr/lib/libruby.so.2.7"), RUNTIME_RUBY);
 	assert_int_equal(library("/usr/lib/libgdruntime.so.3.0.0"), RUNTIME_D);
+	assert_int_equal(library("/opt/jdk/libjvm.so (deleted)"), RUNTIME_JVM);
+	assert_int_equal(library("/usr/bin/python3.11"), RUNTIME_PYTHON);
+	assert_int_equal(library("/opt/app/libpython3.12.so.1.0 (deleted)"), RUNTIME_PYTHON);
 }
 
 static void other_libraries(void **state)
@@ -48,6 +51,11 @@ static void other_libraries(void **state)
 	assert_int_equal(library("/usr/lib/notlibjvm.so"), 0);
 	assert_int_equal(library("/usr/lib/libjvm.sox"), 0);
 	assert_int_equal(library("/usr/lib/libgc"), 0);
+	assert_int_equal(library("/usr/lib/libjvm.so.d/libc.so.6"), 0);
+	assert_int_equal(library("[heap]"), 0);
+	assert_int_equal(library("/usr/lib/python3/dist-packages/"
+				 "apt_pkg.cpython-311-x86_64-linux-gnu.so"),
+			 0);
 	assert_int_equal(library("/usr/lib/libgcc_s.so.1"), 0);
 	/* Of a path that is longer than told, the rest is not looked at. */
 	assert_int_equal(runtime_of_library("/lib/libjvm.so", strlen("/lib/libjvm")), 0);
