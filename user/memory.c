@@ -183,10 +183,10 @@ static bool mapping_is_device(const struct proc_mapping *m)
 	return path_is(m, "/dev/") && !path_is(m, "/dev/zero") && !path_is(m, "/dev/shm/");
 }
 
-/* Counts once, with the slice that comes to the mapping's start, what is left out of it. */
+/* Counts what is left out of it: a slice begins in one only if it was no such mapping before. */
 static bool mapping_left_out(struct memory_walk *walk, const struct proc_mapping *m)
 {
-	uint64_t bytes = m->start >= walk->from ? m->end - m->start : 0;
+	uint64_t bytes = m->end - MAX(m->start, walk->from);
 
 	if (!m->read || !m->write)
 		return true;

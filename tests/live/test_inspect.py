@@ -179,6 +179,24 @@ def test_java_arrays(start_workload, tmp_path, place):
         assert lock["orphaned"] == wanted and lock.get("suspected", False) != wanted, lock
 
 
+@pytest.mark.parametrize("place", ["mapping", "elsewhere"])
+def test_userfault(start_workload, place):
+    """The same lock in the same memory: where a userfaultfd stands behind it, it is left out, and counted."""
+    w = start_workload("lock_places", place, kind=Steps)
+    if w.first["userfault"]:
+        pytest.skip(f"no userfaultfd here: {os.strerror(w.first['userfault'])}")
+    w.go("hold")
+    w.event("hold")
+    w.go("die")
+    w.event("die")
+    found = inspect(w.process.pid)
+    skipped = found["census"]["skipped_bytes"]
+    if place == "mapping":
+        assert len(found["locks"]) == 1 and skipped == 0, found
+    else:
+        assert found["verdict"] == "ok" and not found["locks"] and skipped == 1 << 20, found
+
+
 def test_robust_without_waiters(steps):
     """The next thread that takes it is told: nothing is wrong."""
     w = steps("robust")
