@@ -31,7 +31,10 @@ LIVE_MUSL := $(wildcard tests/live/musl_*.c)
 LIVE_CC   := $(wildcard tests/live/*.cc)
 LIVE      := $(patsubst tests/live/%.c,$(BUILD)/live/%,$(LIVE_C) $(LIVE_MUSL)) \
 	     $(patsubst tests/live/%.cc,$(BUILD)/live/%,$(LIVE_CC)) \
-	     $(BUILD)/live/call_steps_static $(BUILD)/live/musl_call_steps_dynamic
+	     $(addprefix $(BUILD)/live/,call_steps_static lock_steps_static lock_deep_static \
+		lock_deep_stripped) \
+	     $(addprefix $(BUILD)/live/musl_,call_steps_dynamic steps_dynamic deep_dynamic \
+		deep_stripped)
 # Threads of other runtimes: built where their compilers are; the tests say what was not built.
 LIVE_RUST := $(if $(shell command -v rustc),$(BUILD)/live/rust_threads)
 LIVE_GO   := $(if $(shell command -v go),$(BUILD)/live/go_threads $(BUILD)/live/cgo_threads)
@@ -172,11 +175,18 @@ $(BUILD)/live/%: tests/live/runtimes/%.rs | $(BUILD)/live
 $(BUILD)/live/%: tests/live/runtimes/%.go | $(BUILD)/live
 	$(call Q,GO    )GO111MODULE=off go build -o $@ $<
 
-# The other way round: pthread_cancel in the program itself, and in musl's shared library.
-$(BUILD)/live/call_steps_static: tests/live/call_steps.c | $(BUILD)/live
-	$(call Q,CC    )$(CC) $(WORKLOAD) -std=gnu11 -pthread -static $< -o $@
+# The other way round: the C library's functions in the program itself, and in musl's shared library.
+$(BUILD)/live/%_static: tests/live/%.c | $(BUILD)/live
+	$(call Q,CC    )$(CC) $(WORKLOAD) -std=gnu11 -DSTATIC -pthread -static $< -o $@
 
-$(BUILD)/live/musl_call_steps_dynamic: tests/live/musl_call_steps.c | $(BUILD)/live
+# And where nothing names them.
+$(BUILD)/live/%_stripped: tests/live/%.c | $(BUILD)/live
+	$(call Q,CC    )$(CC) $(WORKLOAD) -std=gnu11 -DSTATIC -pthread -static -s $< -o $@
+
+$(BUILD)/live/musl_%_stripped: tests/live/musl_%.c | $(BUILD)/live
+	$(call Q,MUSL  )musl-gcc $(WORKLOAD) -std=gnu11 -static -s $< -o $@
+
+$(BUILD)/live/musl_%_dynamic: tests/live/musl_%.c | $(BUILD)/live
 	$(call Q,MUSL  )musl-gcc $(WORKLOAD) -std=gnu11 $< -o $@
 
 $(BUILD)/live/lock_places: $(BUILD)/live/lock_data.so

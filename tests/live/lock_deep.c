@@ -129,7 +129,7 @@ static void churn_do(void)
 	say("churned", "'rounds': %ld", churn.rounds);
 }
 
-#ifdef __GLIBC__
+#if defined(__GLIBC__) && !defined(STATIC)
 static void load_do(const char *path)
 {
 	if (!dlopen(path, RTLD_NOW | RTLD_GLOBAL))

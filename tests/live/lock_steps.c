@@ -51,7 +51,7 @@
 #endif
 
 #define RAW_CODE   7 /* exit code of a thread that ends by the system call */
-#define MAX_LOCKS  8
+#define MAX_LOCKS  12
 #define MAX_ACTORS 64
 #define STEP_BYTES 96
 

@@ -277,6 +277,80 @@ def test_foreign_unlock_after(start_deep, start_steps, program):
         ],
     )
 
+# --- The C library in the program itself, and musl's as a shared one. ---
+
+GLIBC_READ = {"type": "rwlock", "mode": "read", "acquired": RWLOCK}
+
+# program → the locks: (kind, every way to take it, what one looks like that was taken the first way)
+BUILDS = {
+    "lock_steps_static": [
+        # The first one: the kernel's own list of it is read before the others are looked at.
+        ("robust", ["lock"], lock,
+         {"type": "robust-mutex", "robust": True, "proof": one_of("robust-list", "owner-word"),
+          "acquired": MUTEX}),
+        ("normal", ["lock", "try", "timed"], lock, {"acquired": MUTEX}),
+        ("recursive", ["lock", "try"], lock, {"kind": "recursive", "recursion": 1, "acquired": MUTEX}),
+        ("errorcheck", ["lock"], lock, {"kind": "errorcheck", "acquired": MUTEX}),
+        ("adaptive", ["lock", "timed"], lock, {"kind": "adaptive", "acquired": MUTEX}),
+        ("pi", ["lock"], lock, {"type": "pi-mutex", "acquired": MUTEX}),
+        ("rwlock", ["lock", "try", "timed"], lock,
+         {"type": "rwlock", "kind": ABSENT, "acquired": RWLOCK}),
+        ("rwlock", ["read", "try-read", "timed-read"], probed, GLIBC_READ),
+        ("mtx", ["lock", "try", "timed"], lock, {"acquired": LIBC}),
+    ],
+    "musl_steps_dynamic": [
+        ("normal", ["lock", "try", "timed"], probed, MUSL_NORMAL),
+        ("recursive", ["lock", "try"], probed, {"kind": "recursive", "recursion": 1, **MUSL_OWNED}),
+        ("errorcheck", ["lock", "timed"], probed, {"kind": "errorcheck", **MUSL_OWNED}),
+        ("rwlock", ["lock", "try", "timed"], probed, MUSL_RWLOCK),
+        ("rwlock", ["read", "try-read", "timed-read"], probed, {**MUSL_RWLOCK, "mode": "read"}),
+        ("mtx", ["lock", "try", "timed"], probed, {**MUSL_NORMAL, "acquired": ANY}),
+    ],
+}  # fmt: skip
+
+@pytest.mark.parametrize("program", BUILDS)
+def test_builds(start_deep, start_steps, program):
+    """One thread had each lock, taken in each way, and released it: of it nothing is said. One has
+    them all when it ends. One came to get them and did not."""
+    locks = BUILDS[program]
+    w = start_steps(*(kind for kind, *_ in locks), program=program)
+    agent = start_deep(w)
+    names = "ABCDEFGHIJKL"[: len(locks)]
+    for name, (_, verbs, *_) in zip(names, locks):
+        for verb in verbs:
+            take(w, verb, who="had", name=name)
+            released(w, 1, who="had", name=name)
+    w.dies("had return")
+    held = []
+    for name, (_, verbs, looks_like, looks) in zip(names, locks):
+        owner = take(w, verbs[0], name=name)
+        if looks.get("proof") == "owner-died":
+            looks = {"owner_tid": owner["ns_tid"], **looks}
+        held.append(looks_like(owner, **looks))
+        w.do(f"other try {name}", result=16)
+    w.dies("other return")
+    w.dies("owner return")
+    agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    said = orphaned(owner, held, agent.reason("return"), [], severity="warning")
+    expect_orphans(agent, w, [{**said, "locks": held}])  # in the order in which they were taken
+
+@pytest.mark.parametrize("program", ["lock_deep_stripped", "musl_deep_stripped"])
+def test_stripped(start_agent, start_workload, program):
+    """A static program without symbols: nothing tells where its functions are. That is said, in ready and
+    to who looks on, and then nothing of a lock that was taken there."""
+    w = start_workload(program)
+    w.event("started")
+    agent = start_agent("--deep", "--census=off", "-p", w.pid)
+    why = "all of its locks: no lock function of a C library was found"
+    assert agent.ready["deep"] == [{"pid": w.pid, "probes": 0, "missing": [why]}]
+    told = f"deadhold: --deep, process {w.pid}: out of sight: {why}"
+    assert agent.err.wait(lambda: told in agent.errors, TIMEOUT), agent.said()
+    w.go("many 3")
+    w.event("locked")
+    w.go("die")
+    w.event("died")
+    expect_nothing_about_locks(agent, w, sweeps=1)
+
 WAITED = {
     "rwlock, read": ("lock_steps", "rwlock", "read", "lock",
                      {"type": "rwlock", "mode": "read"}, GLIBC_BITSET),
@@ -357,7 +431,9 @@ def test_all_in_one_alert(start_deep, start_steps):
 
 # --- How many, and what does not fit. ---
 
-@pytest.mark.parametrize("program", ["lock_deep", "musl_deep"])
+DEEP_PROGRAMS = ["lock_deep", "lock_deep_static", "musl_deep", "musl_deep_dynamic"]
+
+@pytest.mark.parametrize("program", DEEP_PROGRAMS)
 def test_a_thousand_locks(start_deep, start_workload, program):
     w = start_workload(program)
     w.event("started")
@@ -371,7 +447,7 @@ def test_a_thousand_locks(start_deep, start_workload, program):
     first = int(held["lock"], 16)
     wanted = [address(first + i * bytes_each) for i in range(1000)]
     assert [found["address"] for found in said["locks"]] == wanted
-    proof = "owner-word" if program == "lock_deep" else "probe"
+    proof = "probe" if program.startswith("musl") else "owner-word"
     assert {found["proof"] for found in said["locks"]} == {proof}
     assert said["thread"]["tid"] == held["tid"] and said["severity"] == "warning"
     w.end()
@@ -403,8 +479,10 @@ def text_at(pid, *addresses):
 def text_of(event):
     return text_at(event["pid"], event["lock"], event["unlock"], event["read"])
 
-def test_others_are_untouched(start_deep, start_workload):
-    chosen, other = start_workload("lock_deep"), start_workload("lock_deep")
+@pytest.mark.parametrize("program", ["lock_deep", "lock_deep_static", "musl_deep_dynamic"])
+def test_others_are_untouched(start_deep, start_workload, program):
+    """Not even those that run the same file."""
+    chosen, other = start_workload(program), start_workload(program)
     texts = {}
     for w in (chosen, other):
         texts[w] = w.event("started")
@@ -436,7 +514,7 @@ def eventually(condition):
         time.sleep(0.01)
     return True
 
-@pytest.mark.parametrize("program", ["lock_deep", "musl_deep"])
+@pytest.mark.parametrize("program", DEEP_PROGRAMS)
 def test_attached_in_the_midst(start_deep, start_workload, program):
     """Threads take locks, release them and end all the time: nobody left one."""
     w = start_workload(program)
@@ -497,9 +575,10 @@ def test_main_thread_ends(start_deep, start_workload):
     agent.stop()
     assert agent.alerts[-1]["losses"].keys() == {"deep"}, agent.said()
 
-def test_exec(start_deep, start_workload):
+@pytest.mark.parametrize("program", ["lock_deep", "lock_deep_static"])
+def test_exec(start_deep, start_workload, program):
     """The new program is seen as the old one was."""
-    w = start_workload("lock_deep")
+    w = start_workload(program)
     w.event("started")
     agent = start_deep(w)
     w.go("exec")
