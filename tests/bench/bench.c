@@ -4,7 +4,11 @@
  *
  *   bench prices               for each line on stdin one line "NAME NANOSECONDS" an operation, and "."
  *   bench contended            one line "NAME PASSES-A-SECOND …" a number of threads
+ *   bench pairs                for each line "CALLS" on stdin the prices of lock pairs, and "."
+ *   bench execs                for each line "CALLS" on stdin that of fork, exec of /bin/true, wait; "."
  *   bench orphans              obeys "die" and "free" on stdin, one orphaned lock at a time
+ *   bench stuck N WAITERS      N processes; a line on stdin: in each a thread dies with a lock, and so
+ *                              many wait for it; the next line: it is unlocked, they end; each time "."
  *   bench waiters N cond|lock  N threads that wait until stdin ends
  *   bench signals N RATE       N signals at a thread of another process, RATE a second (0: flat out)
  *   bench exits RATE SEC WARM  WARM threads that end at once, then RATE a second
@@ -28,6 +32,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -429,6 +434,95 @@ static int orphans(void)
 	return 0;
 }
 
+/* ---- many processes with threads that are stuck ---- */
+
+static void orphan_leave(struct orphan *orphan, pthread_t *waiter, int n)
+{
+	pthread_t owner;
+
+	*orphan = (struct orphan){ .lock = PTHREAD_MUTEX_INITIALIZER };
+	owner = thread_start(orphan_owner, orphan);
+	while (!atomic_load(&orphan->held))
+		usleep(200);
+	while (n--) {
+		orphan->waiter = 0;
+		*waiter++ = thread_start(orphan_waiter, orphan);
+		while (!orphan->waiter)
+			usleep(200);
+		sleeping_await(orphan->waiter);
+	}
+	atomic_store(&orphan->may_die, 1);
+	pthread_join(owner, NULL);
+}
+
+static void stuck_turn(int control)
+{
+	char byte = '.';
+
+	if (write(control, &byte, 1) != 1 || read(control, &byte, 1) != 1)
+		_exit(0); /* the other side is gone */
+}
+
+static void stuck_run(int control, int n)
+{
+	pthread_t *waiter = calloc(n, sizeof(*waiter));
+	struct orphan orphan;
+	int i;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (!waiter)
+		_exit(1);
+	for (;;) {
+		stuck_turn(control);
+		orphan_leave(&orphan, waiter, n);
+		stuck_turn(control);
+		pthread_mutex_unlock(&orphan.lock); /* in the dead one's name */
+		for (i = 0; i < n; i++)
+			pthread_join(waiter[i], NULL);
+	}
+}
+
+static int stuck_start(int n)
+{
+	int pair[2];
+	pid_t pid;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM, 0, pair))
+		die("socketpair");
+	pid = fork();
+	if (pid < 0)
+		die("fork");
+	if (!pid)
+		stuck_run(pair[1], n);
+	close(pair[1]);
+	return pair[0];
+}
+
+#define STUCK_MAX 1000
+
+static int stuck(int n, int waiters)
+{
+	int control[STUCK_MAX], i;
+	char line[16], byte;
+
+	if (n > STUCK_MAX)
+		die("stuck: too many");
+	for (i = 0; i < n; i++)
+		control[i] = stuck_start(waiters);
+	for (;;) {
+		for (i = 0; i < n; i++)
+			if (read(control[i], &byte, 1) != 1)
+				die("stuck");
+		printf(".\n");
+		fflush(stdout);
+		if (!line_read(line, sizeof(line)))
+			return 0;
+		for (i = 0; i < n; i++)
+			if (write(control[i], &byte, 1) != 1)
+				die("stuck");
+	}
+}
+
 /* ---- many threads that wait ---- */
 
 static pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
@@ -748,6 +842,38 @@ static int pairs(void)
 	return 0;
 }
 
+static void execs(int n)
+{
+	pid_t pid;
+
+	while (n--) {
+		pid = fork();
+		if (!pid) {
+			execl("/bin/true", "true", (char *)NULL);
+			_exit(127);
+		}
+		if (pid < 0 || waitpid(pid, NULL, 0) != pid)
+			die("fork");
+	}
+}
+
+#define EXEC_SLICES 20
+
+/* The same of programs that come and go; and how many there were. */
+static int execs_run(void)
+{
+	char line[32];
+	int n;
+
+	while (line_read(line, sizeof(line))) {
+		n = atoi(line);
+		price("exec", execs, n, EXEC_SLICES);
+		printf("runs %d\n.\n", n * (EXEC_SLICES + 1));
+		fflush(stdout);
+	}
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 1 ? argv[1] : "";
@@ -758,10 +884,14 @@ int main(int argc, char **argv)
 		return prices();
 	if (!strcmp(what, "pairs") && argc == 2)
 		return pairs();
+	if (!strcmp(what, "execs") && argc == 2)
+		return execs_run();
 	if (!strcmp(what, "contended") && argc == 2)
 		return contended();
 	if (!strcmp(what, "orphans") && argc == 2)
 		return orphans();
+	if (!strcmp(what, "stuck") && argc == 4)
+		return stuck(atoi(argv[2]), atoi(argv[3]));
 	if (!strcmp(what, "waiters") && argc == 4)
 		return waiters(atoi(argv[2]), argv[3]);
 	if (!strcmp(what, "signals") && argc == 4)
@@ -771,7 +901,7 @@ int main(int argc, char **argv)
 	if (!strcmp(what, "resident") && argc == 3)
 		return resident(atoi(argv[2]));
 	fprintf(stderr,
-		"usage: bench prices | pairs | contended | orphans | waiters N cond|lock | signals N RATE | "
-		"exits RATE SECONDS WARM | resident MB\n");
+		"usage: bench prices | pairs | execs | contended | orphans | stuck N WAITERS | "
+		"waiters N cond|lock | signals N RATE | exits RATE SECONDS WARM | resident MB\n");
 	return 2;
 }

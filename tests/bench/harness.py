@@ -7,6 +7,7 @@ import collections
 import json
 import os
 import pathlib
+import select
 import subprocess
 import threading
 import time
@@ -68,6 +69,27 @@ def foreign_agents():
         if stat and stat[0] == "deadhold" and stat[1] != "Z" and not {pid, stat[2]} & ours:
             n += 1
     return n
+
+
+def ended_await(pidfd, begin):
+    """Waits for the end of a process; seconds since `begin`."""
+    with os.fdopen(pidfd) as file:
+        ended = select.poll()
+        ended.register(file, select.POLLIN)
+        if not ended.poll(PATIENCE_S * 1000):
+            raise Failure("a process of the agent's does not end")
+    return time.monotonic() - begin
+
+
+def cpu_ns_of(pid):
+    """CPU time of a process, and of its children that it has collected; 0: it is just gone."""
+    try:
+        own = pathlib.Path(f"/proc/{pid}/schedstat").read_text()
+        stat = pathlib.Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return 0
+    cutime, cstime = map(int, stat.rpartition(")")[2].split()[13:15])
+    return int(own.split()[0]) + (cutime + cstime) * 10**9 // os.sysconf("SC_CLK_TCK")
 
 
 class Helper:
@@ -206,12 +228,16 @@ class Agent:
     # What the kernel says of it.
 
     def pids(self):
-        """The agent and its reader: which one, may change."""
-        own = self.process.pid
-        return [own, *(p for p in processes() if (stat_of(p) or (0, 0, 0))[2] == own)]
+        """The agent and what it has started, the reader and the prober's processes; of these, which
+        ones, may change."""
+        parents = {pid: (stat_of(pid) or (0, 0, 0))[2] for pid in processes()}
+        own = [self.process.pid]
+        for pid in own:  # it grows meanwhile
+            own += [child for child, parent in parents.items() if parent == pid]
+        return own
 
     def memory(self):
-        """(RSS, PSS) in bytes, of agent and reader together."""
+        """(RSS, PSS) in bytes, of all of them together."""
         sums = {"Rss": 0, "Pss": 0}
         for pid in self.pids():
             try:
@@ -225,12 +251,17 @@ class Agent:
         return sums["Rss"], sums["Pss"]
 
     def cpu_ns(self):
-        """CPU time of agent and reader together, and of readers that it replaced."""
-        files = (pathlib.Path(f"/proc/{pid}/schedstat") for pid in self.pids())
-        alive = sum(int(file.read_text().split()[0]) for file in files)
-        stat = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text(errors="replace")
-        cutime, cstime = map(int, stat.rpartition(")")[2].split()[13:15])
-        return alive + (cutime + cstime) * 10**9 // os.sysconf("SC_CLK_TCK")
+        """CPU time of all of them together, and of those that came and went."""
+        return sum(cpu_ns_of(pid) for pid in self.pids())
+
+    def end_await(self):
+        """Ends it, and waits until nothing that it had started is left: the probes go with the last of
+        these. How many seconds that took, and how many until it had itself ended."""
+        ends = [os.pidfd_open(pid) for pid in self.pids()]
+        begin = time.monotonic()
+        self.process.terminate()
+        took = [ended_await(end, begin) for end in ends]
+        return max(took), took[0]
 
     def maps(self):
         """name → (entries, max_entries, bytes)"""
