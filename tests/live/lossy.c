@@ -7,12 +7,18 @@
  *                        ignore, and live on
  *   lossy list HOW       a thread that ends with a list of robust locks: "nowhere" (not mapped),
  *                        "circle" (no end), "broken" (an entry that is not mapped), or "empty" (in order)
+ *   lossy maps FILE N    maps a file's first page N times
+ *   lossy runs FILE N    maps it N times as a program's, one after the other, all on one CPU
+ *   lossy page FILE HOW  a thread takes a lock and ends; another waits for the lock in a mapping of FILE
+ *                        that nobody has read, "untouched", or that it has, "touched"
  */
 #include "say.h"
 
 #include <linux/futex.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -129,18 +135,123 @@ static void list_leave(char *how)
 	say("done", NOTHING);
 }
 
+#define PAGE 4096
+
+static int file_open(const char *path)
+{
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0700);
+
+	if (fd < 0 || ftruncate(fd, PAGE))
+		die("%s", path);
+	return fd;
+}
+
+static void *page_map(int fd, int protection, int flags)
+{
+	void *page = mmap(NULL, PAGE, protection, flags, fd, 0);
+
+	if (page == MAP_FAILED)
+		die("mmap");
+	return page;
+}
+
+/* Neighbours don't become one mapping: the second does not go on in the file where the first ends. */
+static void maps(const char *path, long n)
+{
+	int fd = file_open(path);
+	long i;
+
+	for (i = 0; i < n; i++)
+		page_map(fd, PROT_READ, MAP_SHARED);
+	say("done", "'count': %ld", n);
+}
+
+static void runs(const char *path, long n)
+{
+	int fd = file_open(path);
+	cpu_set_t one_cpu;
+	long i;
+
+	CPU_ZERO(&one_cpu);
+	CPU_SET((size_t)sched_getcpu(), &one_cpu);
+	if (sched_setaffinity(0, sizeof(one_cpu), &one_cpu))
+		die("sched_setaffinity");
+	for (i = 0; i < n; i++)
+		munmap(page_map(fd, PROT_READ | PROT_EXEC, MAP_PRIVATE), PAGE);
+	say("done", "'count': %ld", n);
+}
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+
+static void *lock_and_end(void *arg)
+{
+	need(pthread_mutex_lock(&mutex), "pthread_mutex_lock");
+	name_me("owner");
+	say("locked", NOTHING);
+	return arg;
+}
+
+struct page_waiter {
+	int32_t *word;
+	struct who who;
+	struct gate ready;
+};
+
+/* What libc does for a lock that somebody has; but for libc's own look at the lock, which reads it. */
+static void *page_wait(void *arg)
+{
+	struct page_waiter *waiter = arg;
+
+	name_me("waiter");
+	waiter->who = who_am_i();
+	gate_open(&waiter->ready);
+	syscall(SYS_futex, waiter->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+	die("the wait is over");
+}
+
+static void page(const char *path, const char *how)
+{
+	struct page_waiter waiter;
+	int fd = file_open(path);
+	pthread_t thread;
+	volatile int32_t word;
+
+	need(pthread_create(&thread, NULL, lock_and_end, NULL), "pthread_create");
+	need(pthread_join(thread, NULL), "pthread_join");
+	mutex.__data.__lock = 2; /* somebody waits for it */
+	if (pwrite(fd, &mutex, sizeof(mutex), 0) != sizeof(mutex))
+		die("pwrite");
+	memset(&mutex, 0, sizeof(mutex)); /* the lock is in the file alone */
+	waiter.word = page_map(fd, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+	if (!strcmp(how, "touched"))
+		word = *waiter.word, (void)word;
+	gate_make(&waiter.ready);
+	need(pthread_create(&thread, NULL, page_wait, &waiter), "pthread_create");
+	gate_pass(&waiter.ready);
+	wait_blocked(&waiter.who, waiter.word, sizeof(*waiter.word));
+	say_of(&waiter.who, "done", "'lock': '%p'", (void *)waiter.word);
+}
+
 int main(int argc, char **argv)
 {
-	if (argc != 3)
-		die("usage: lossy exits|signals N, or list HOW");
+	if (argc < 3)
+		die("usage: lossy exits|signals N, list HOW, maps|runs FILE N, or page FILE HOW");
 	say("started", NOTHING);
 	expect_go("go");
 	if (!strcmp(argv[1], "exits"))
 		exits(atol(argv[2]));
 	else if (!strcmp(argv[1], "signals"))
 		signals(atol(argv[2]));
-	else
+	else if (!strcmp(argv[1], "list"))
 		list_leave(argv[2]);
+	else if (!strcmp(argv[1], "maps") && argc == 4)
+		maps(argv[2], atol(argv[3]));
+	else if (!strcmp(argv[1], "runs") && argc == 4)
+		runs(argv[2], atol(argv[3]));
+	else if (!strcmp(argv[1], "page") && argc == 4)
+		page(argv[2], argv[3]);
+	else
+		die("no such thing: %s", argv[1]);
 	expect_go("end");
 	return 0;
 }

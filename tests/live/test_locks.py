@@ -20,6 +20,7 @@ from steps import (
     any_order,
     cleared,
     expect_orphans,
+    expect_unnamed_owner,
     held_back,
     held_back_process,
     lock,
@@ -27,6 +28,8 @@ from steps import (
     optional,
     orphaned,
     process,
+    settle_shared,
+    shared_id,
     stuck,
     waiter,
 )
@@ -582,32 +585,6 @@ def test_ways_to_end(agent, start_steps, end, reason):
             orphaned(owner, [held], reason, [waiter(b)]),
             stuck(b, held, owner, reason),
             *end_by_force(owner, reason),
-        ],
-    )
-
-
-def shared_id(path, event):
-    """The id of a lock in a file, the same for all that map it."""
-    st = os.stat(path)
-    return f"{st.st_dev}:{st.st_ino}:{event['offset']}"
-
-
-def settle_shared(agent):
-    """Where a waiter blocks, the kernel may be too busy to say in which mapping. The next look at
-    all blocked threads makes up for it: an owner that dies before that may stay unknown."""
-    agent.wait_sweeps(2)
-
-
-def expect_unnamed_owner(agent, workloads, b, **members):
-    """What is left to say of a shared lock whose owner's own exit hook could not read it: somebody
-    waits for a number that none of the living has. Whose number it was, nobody knows."""
-    held = lock(b, shared=True, proof="waiter", owner_tid=b["words"][2], **members)
-    expect_orphans(
-        agent,
-        workloads,
-        [
-            orphaned(b, [held], "unknown", [waiter(b)], thread=ABSENT),
-            stuck(b, held, ABSENT, "unknown"),
         ],
     )
 

@@ -27,11 +27,16 @@ from signals import (
 from steps import (
     ABSENT,
     ANY,
+    address,
     expect_orphans,
+    expect_unnamed_owner,
     held_back_process,
     lock,
     one_of,
     orphaned,
+    process,
+    settle_shared,
+    shared_id,
     stuck,
     waiter,
 )
@@ -277,3 +282,96 @@ def test_reader_does_not_answer(start_agent, start_workload, start_steps):
     )
     assert got["process"]["exe"] == other.facts["exe"]
     assert agent.alerts[-1]["losses"] == lost, agent.said()
+
+
+@pytest.mark.parametrize("how", ["touched", "untouched"])
+def test_lock_that_the_hook_cannot_read(start_agent, start_workload, tmp_path, how):
+    """A thread goes to sleep on a lock whose page is not there for it yet: the hook at the entry of the
+    call may not bring it in, the kernel does so just after. It is found asleep. The twin has read it."""
+    agent = start_agent("--futex-hook", "tracepoint", "--census", "off", allow_loss=True)
+    lossy = start_workload("lossy", "page", tmp_path / "page", how)
+    lossy.go("go")
+    owner, b = lossy.event("locked"), lossy.event("done")
+    said = agent.wait_for(kind="orphan-wait", pid=lossy.pid)
+    agent.wait_sweeps(2)
+    agent.stop()
+    assert losses_of(agent.alerts) == ({"waits": 1} if how == "untouched" else {}), agent.said()
+    assert agent.alerts[-1]["losses"] == losses_of(agent.alerts)
+    assert said["thread"] == {**said["thread"], "tid": b["tid"], "name": "waiter"}
+    assert said["owner"]["thread"]["tid"] == owner["tid"]
+    assert said["lock"]["address"] == address(b["lock"])
+
+
+MAPPINGS_LIMIT = 512  # bpf/shared.bpf.h
+
+
+@pytest.mark.parametrize("count", [MAPPINGS_LIMIT // 8, MAPPINGS_LIMIT * 8])
+def test_file_with_many_mappings(start_agent, start_workload, start_steps, tmp_path, count):
+    """The owner's own mapping of a lock is looked for among all mappings of the file, and there are too
+    many. That the owner is dead is found all the same, without its name. The twin has fewer."""
+    agent = start_agent("--census", "off", allow_loss=True)
+    if agent.rung("exit") == "late":
+        pytest.skip("this exit hook looks for no mapping: the memory is gone")
+    path = tmp_path / "shared"
+    lossy = start_workload("lossy", "maps", path, count)
+    lossy.go("go")
+    lossy.event("done")
+    # After the others in the kernel's tree, which has them in order.
+    ours = start_steps("init", path, "normal")
+    theirs = start_steps("join", path, "normal")
+    owner = ours.do("owner lock A")
+    b = theirs.blocks("waiter lock A")
+    settle_shared(agent)
+    os.kill(owner["pid"], signal.SIGKILL)
+    agent.wait_for(kind="orphan-wait", pid=theirs.pid)
+    agent.wait_sweeps(2)
+    ident = shared_id(path, owner)
+    if count > MAPPINGS_LIMIT:
+        expect_unnamed_owner(agent, [ours, theirs, lossy], b, id=ident)
+        lost = {"mappings": 1}
+    else:
+        held = lock(owner, shared=True, id=ident)
+        expect_orphans(
+            agent,
+            [ours, theirs, lossy],
+            [
+                orphaned(owner, [held], "process-killed", [{**waiter(b), "process": process(b)}]),
+                stuck(b, {**held, "address": address(b["lock"])}, owner, "process-killed"),
+            ],
+        )
+        lost = {}
+    assert losses_of(agent.alerts) == lost == agent.alerts[-1]["losses"], agent.said()
+
+
+@pytest.mark.parametrize("number", ["in use", "not in use"])
+def test_owner_with_anothers_number(start_agent, start_steps, tmp_path, number):
+    """A process ends with a robust lock in shared memory, on which nobody waits. A living thread of
+    another PID namespace that maps it has the dead owner's number, and may have taken it since: nobody
+    is blamed. In the twin there is no such thread."""
+    agent = start_agent("--census", "off", allow_loss=True)
+    if agent.rung("exit") == "late":
+        pytest.skip("the latest exit hook sees no robust list")
+    path = tmp_path / "shared"
+    ours = start_steps("init", path, "robust", pid_ns=True)
+    theirs = start_steps("join", path, "robust", pid_ns=True)
+    owner = ours.do("owner lock A")
+    other = theirs.do("other show")
+    assert owner["ns_tid"] == other["ns_tid"]
+    if number == "not in use":
+        theirs.dies("other return")
+    os.kill(owner["pid"], signal.SIGKILL)
+    if number == "in use":
+        agent.wait_for(kind="loss", timeout=TIMEOUT + 15)  # that long a waiter may still settle it
+        expect_nothing_about_locks(agent, [ours, theirs])
+        lost = {"locks-ambiguous": 1}
+    else:
+        agent.wait_for(kind="lock-orphaned", pid=owner["pid"])
+        held = lock(owner, type="robust-mutex", robust=True, shared=True, proof="robust-list",
+                    id=shared_id(path, owner))
+        expect_orphans(
+            agent,
+            [ours, theirs],
+            [orphaned(owner, [held], "process-killed", [], severity="warning")],
+        )
+        lost = {}
+    assert losses_of(agent.alerts) == lost == agent.alerts[-1]["losses"], agent.said()
