@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -23,6 +24,9 @@
 
 /* Lines are written together up to so many bytes: what a pipe holds. */
 #define OUTPUT_TOGETHER 65536
+
+/* Of what a backlog took so much is kept. */
+#define OUTPUT_KEPT (16 * OUTPUT_TOGETHER)
 
 /* How a write is kept from blocking. */
 enum output_way {
@@ -37,6 +41,7 @@ struct output {
 	enum output_way way;
 	int broken; /* -EPIPE once the reader is gone */
 	size_t limit, start, used;
+	size_t most; /* that waited since memory was last given back */
 	char ring[];
 };
 
@@ -144,6 +149,26 @@ static ssize_t output_put(const struct output *output, const char *text, size_t 
 	return n < 0 ? -errno : n;
 }
 
+/* The whole pages of the ring beyond what is kept. What is written there again gets new ones. */
+static void output_give_back(struct output *output)
+{
+	uintptr_t page = sysconf(_SC_PAGESIZE);
+	uintptr_t from = ((uintptr_t)output->ring + OUTPUT_KEPT + page - 1) / page * page;
+	uintptr_t to = (uintptr_t)(output->ring + output->limit) / page * page;
+
+	if (from < to)
+		madvise((void *)from, to - from, MADV_DONTNEED);
+	output->most = 0;
+}
+
+/* All is out. Begins anew: walked through from end to end the ring would have all its pages, for good. */
+static void output_rewind(struct output *output)
+{
+	output->start = 0;
+	if (output->most > OUTPUT_KEPT)
+		output_give_back(output);
+}
+
 static int output_push(struct output *output)
 {
 	while (output->used && !output->broken) {
@@ -161,6 +186,8 @@ static int output_push(struct output *output)
 			return output->broken ? output->broken : n;
 		output->start = (output->start + n) % output->limit;
 		output->used -= n;
+		if (!output->used)
+			output_rewind(output);
 	}
 	return output->broken;
 }
@@ -183,6 +210,8 @@ static void output_queue(struct output *output, const char *text, size_t len)
 	memcpy(output->ring + end, text, in_a_row);
 	memcpy(output->ring, text + in_a_row, len - in_a_row);
 	output->used += len;
+	if (output->used > output->most)
+		output->most = output->used;
 }
 
 int output_write(struct output *output, const char *text, size_t len)

@@ -10,8 +10,10 @@ import time
 
 import pytest
 
+from calls import Steps as Calls
+from calls import cancelled, needs_uprobes, program, wait_prober
 from counter import Counter, thread_signals
-from deadhold import SCALE, TIMEOUT, expect_nothing_about_locks
+from deadhold import SCALE, TIMEOUT, expect, expect_nothing_about_locks
 from signals import (
     SI_TKILL,
     SIGURG,
@@ -19,6 +21,8 @@ from signals import (
     Actor,
     CountingAgent,
     alert,
+    comm_of,
+    descendants,
     readers,
     losses_of,
     noise_of,
@@ -44,6 +48,18 @@ from steps import (
 RING_BUFFER = 27  # enum bpf_map_type
 
 
+@pytest.fixture
+def start_calls(start_workload):
+    """start_calls(libc): call_steps, ready for its first step."""
+
+    def start(libc="glibc"):
+        calls = start_workload(program(libc), kind=Calls)
+        calls.event("ready")
+        return calls
+
+    return start
+
+
 def ring_bytes(agent):
     """How large the agent's ring buffer is, by its descriptor."""
     for path in pathlib.Path(f"/proc/{agent.process.pid}/fdinfo").iterdir():
@@ -57,7 +73,7 @@ def ring_bytes(agent):
 RECORD_BYTES = 200 + 8
 
 
-def test_full_ring_buffer(start_workload, start_steps):
+def test_full_ring_buffer(start_workload, start_steps, start_calls):
     """The agent does not run for a while, and the kernel has more to say than there is room for."""
     if SCALE < 1:
         pytest.skip("a whole ring buffer takes minutes on a slow machine")
@@ -67,7 +83,10 @@ def test_full_ring_buffer(start_workload, start_steps):
     owner = w.do("owner lock A")
     b = w.blocks("waiter lock A")
     w.do("short show")
-    pids = [word for pid in (target.pid, two.pid, w.pid) for word in ("-p", pid)]
+    calls = start_calls()
+    victim, victim2 = calls.begin("victim", "masked"), calls.begin("victim2", "spin")
+    n_calls = 5
+    pids = [word for p in (target, two, w, calls) for word in ("-p", p.pid)]
     with CountingAgent("--no-limit", *pids, target=target.pid) as agent, thread_signals() as counter:
         each = ring_bytes(agent) // RECORD_BYTES * 3 // 4
         thread = target.threads[1]
@@ -79,6 +98,8 @@ def test_full_ring_buffer(start_workload, start_steps):
             assert sum(e["ok"] for e in events) == 2000
             w.dies("short return")
             w.dies("owner return")
+            for _ in range(n_calls):
+                calls.do("cancel victim", "cancelled")
         others = counter.read() - 2 * each - 2000
         agent.wait_for(kind="loss", timeout=TIMEOUT * 10)
         agent.wait_for(kind="orphan-wait", pid=w.pid)
@@ -92,6 +113,10 @@ def test_full_ring_buffer(start_workload, start_steps):
         c = w.blocks("waiter2 lock B")
         w.dies("owner2 return")
         agent.wait_for(kind="orphan-wait", pid=w.pid, count=2)
+        calls.do("cancel victim2", "cancelled")
+        calls.do("join victim2", "joined")
+        if probed := agent.ready["uprobes"]["state"] == "on":
+            agent.wait_for(kind="thread-cancel", pid=calls.pid)
         agent.stop()
         assert losses_of(agent.alerts) == lost == agent.alerts[-1]["losses"], agent.said()
         assert sum(agent.counted.values()) == said + 100
@@ -102,7 +127,10 @@ def test_full_ring_buffer(start_workload, start_steps):
         missing = 2 * each - said
         assert 0 < missing <= lost["signals"] <= missing + others
         assert lost["ring-buffer"] >= 2, "the two exits at least"
-        assert set(lost) == {"signals", "ring-buffer"}
+        assert lost.get("calls", 0) == (n_calls if probed else 0)
+        assert set(lost) == {"signals", "ring-buffer"} | ({"calls"} if probed else set())
+        expect(agent, calls, [cancelled(victim2)] if probed else [], kinds=("thread-cancel",),
+               stop=False)
 
         # The exit record was lost; that it is dead, and since when, the kernel has kept.
         held = lock(owner, proof="waiter")
@@ -375,3 +403,53 @@ def test_owner_with_anothers_number(start_agent, start_steps, tmp_path, number):
         )
         lost = {}
     assert losses_of(agent.alerts) == lost == agent.alerts[-1]["losses"], agent.said()
+
+
+# An agent's buffer for new mappings on each CPU (user/prober_worker.c), and a record in it but for its
+# path (PERF_RECORD_MMAP2).
+PAGES_MOST, PAGES_LEAST, PAGES_HOST, MAPPING_BYTES = 256, 32, 1024, 72
+
+
+def mappings_fit(path):
+    """How many records of a file's mapping the buffer of one CPU has room for."""
+    first, _, last = pathlib.Path("/sys/devices/system/cpu/possible").read_text().rpartition("-")
+    cpus, pages = int(last) - int(first or last) + 1, PAGES_MOST
+    while pages > PAGES_LEAST and pages * cpus > PAGES_HOST:
+        pages //= 2
+    room = pages * os.sysconf("SC_PAGESIZE") - 1  # full is not empty
+    return room // (MAPPING_BYTES + -(-(len(os.fsencode(path)) + 1) // 8) * 8)
+
+
+def prober_of(agent):
+    """The process that attaches probes."""
+    for pid in descendants(agent.process.pid):
+        if comm_of(pid) == "deadhold-prober":
+            return pid
+    raise AssertionError(f"no prober{agent.said()}")
+
+
+def test_more_mappings_than_room(start_agent, start_workload, start_calls, tmp_path):
+    """More is mapped while the prober does not run than the kernel keeps for it. The prober looks at all
+    processes then: a program that started meanwhile is probed all the same."""
+    path = tmp_path / "program"
+    agent = start_agent(allow_loss=True)
+    needs_uprobes(agent)
+    count = mappings_fit(path) + 4000
+    lossy = start_workload("lossy", "runs", path, count)
+    with held_back_process(prober_of(agent)):
+        lossy.go("go")
+        lossy.event("done")
+        calls = start_calls("glibc, static")
+    agent.wait_for(lambda a: a["kind"] == "loss" and "probes" in a["where"])
+    wait_prober(agent, f"in {os.path.realpath(program('glibc, static'))}")
+    victim = calls.begin("victim", "spin")
+    calls.do("cancel victim", "cancelled")
+    calls.do("join victim", "joined")
+    agent.wait_for(kind="thread-cancel", pid=calls.pid)
+    expect(agent, calls, [cancelled(victim)], kinds=("thread-cancel",))
+    lost = losses_of(agent.alerts)
+    told = [int(n) for line in agent.errors for n in re.findall(r": (\d+) records of mappings lost", line)]
+    print(f"mapped {count}, lost {lost}, told {told}")
+    assert lost == {"probes": sum(told)} == agent.alerts[-1]["losses"], agent.said()
+    # As many of ours at least; what others of this host map meanwhile takes room, or is lost as well.
+    assert lost["probes"] >= count - mappings_fit(path)

@@ -447,6 +447,60 @@ static void drain_waits(void **state)
 	close(pipes.in);
 }
 
+#define PLENTY (8 << 20)
+
+/* Bytes of an output's memory that are there. */
+static size_t resident(const struct output *output, size_t bytes)
+{
+	uintptr_t page = sysconf(_SC_PAGESIZE), from = (uintptr_t)output / page * page;
+	static unsigned char there[PLENTY / 1024];
+	size_t pages = bytes / page, n = 0, i;
+
+	assert_true(pages < sizeof(there));
+	assert_int_equal(mincore((void *)from, pages * page, there), 0);
+	for (i = 0; i < pages; i++)
+		n += there[i] & 1;
+	return n * page;
+}
+
+/* However much goes through it. */
+static void takes_the_memory_that_waits(void **state)
+{
+	struct output *output = output_new(open("/dev/null", O_WRONLY | O_CLOEXEC), PLENTY);
+	char line[256];
+	int i;
+
+	(void)state;
+	for (i = 0; i < 200000; i++)
+		assert_int_equal(output_write(output, line, line_make(line, sizeof(line), i)), 0);
+	assert_int_equal(output_flush(output), 0);
+	assert_true(resident(output, PLENTY) <= LIMIT * 2);
+	output_free(output);
+}
+
+/* After it was read, most of what a backlog took is given back, and nothing is amiss in what follows. */
+static void gives_a_backlog_back(void **state)
+{
+	struct pipes pipes = pipe_open();
+	struct output *output = output_new(pipes.out, PLENTY);
+	struct checker checker = { 0 };
+	int written, round;
+
+	(void)state;
+	for (round = 0; round < 2; round++) {
+		written = lines_write(output, checker.next) + checker.next;
+		assert_true(resident(output, PLENTY) > PLENTY - LIMIT);
+		while (checker.next < written) {
+			lines_read(pipes.in, &checker);
+			assert_int_equal(output_flush(output), 0);
+		}
+		assert_int_equal(output_pending(output), 0);
+		assert_true(resident(output, PLENTY) <= LIMIT * 18);
+	}
+	output_free(output);
+	close(pipes.in);
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
@@ -466,6 +520,8 @@ int main(void)
 		cmocka_unit_test(no_descriptor),
 		cmocka_unit_test(drain_times_out),
 		cmocka_unit_test(drain_waits),
+		cmocka_unit_test(takes_the_memory_that_waits),
+		cmocka_unit_test(gives_a_backlog_back),
 	};
 
 	alarm(120);
