@@ -708,10 +708,11 @@ static void orphan_open(struct orphan_case *c, const struct found *found, const 
 		.suspected = found->suspected,
 		.deep = found->deep,
 	};
+	bool evicting;
 
 	snprintf(orphan.id, sizeof(orphan.id), "%s", id);
-	if (!model_orphan_open(&c->cases->agent->model, &orphan))
-		c->cases->agent->unsaid.no_memory++;
+	if (!model_orphan_open(&c->cases->agent->model, &orphan, &evicting) || evicting)
+		c->cases->agent->unsaid.no_memory++; /* once: it, or the one that made room */
 	if (!found->suspected)
 		killed_lock(c->cases->agent->killed, &owner, c->exit.time_ns);
 }

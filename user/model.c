@@ -14,9 +14,9 @@ struct dead_process {
 	UT_hash_handle hh;
 };
 
-void model_init(struct model *model, size_t dead_limit)
+void model_init(struct model *model, size_t dead_limit, size_t orphan_limit)
 {
-	*model = (struct model){ .dead_limit = dead_limit };
+	*model = (struct model){ .dead_limit = dead_limit, .orphan_limit = orphan_limit };
 }
 
 bool proc_equal(const struct proc_key *a, const struct proc_key *b)
@@ -169,18 +169,6 @@ struct orphan *model_orphan(const struct model *model, const struct orphan_key *
 	return NULL;
 }
 
-struct orphan *model_orphan_open(struct model *model, const struct orphan *orphan)
-{
-	struct orphan *copy = malloc(sizeof(*copy));
-
-	if (!copy)
-		return NULL;
-	*copy = *orphan;
-	copy->said = NULL;
-	HASH_ADD(hh, model->orphans, key, sizeof(copy->key), copy);
-	return copy;
-}
-
 void model_orphan_close(struct model *model, struct orphan *orphan)
 {
 	struct said *said, *next;
@@ -191,6 +179,34 @@ void model_orphan_close(struct model *model, struct orphan *orphan)
 	}
 	HASH_DEL(model->orphans, orphan);
 	free(orphan);
+}
+
+static struct orphan *orphan_unawaited(const struct model *model)
+{
+	struct orphan *orphan;
+
+	for (orphan = model->orphans; orphan; orphan = orphan->hh.next) {
+		if (!orphan->said && !orphan->awaited)
+			return orphan;
+	}
+	return NULL;
+}
+
+struct orphan *model_orphan_open(struct model *model, const struct orphan *orphan, bool *evicting)
+{
+	struct orphan *copy, *oldest;
+
+	*evicting = HASH_COUNT(model->orphans) >= model->orphan_limit;
+	oldest = *evicting ? orphan_unawaited(model) : NULL;
+	copy = !*evicting || oldest ? malloc(sizeof(*copy)) : NULL;
+	if (!copy)
+		return NULL;
+	if (oldest)
+		model_orphan_close(model, oldest);
+	*copy = *orphan;
+	copy->said = NULL;
+	HASH_ADD(hh, model->orphans, key, sizeof(copy->key), copy);
+	return copy;
 }
 
 size_t model_orphans(const struct model *model)

@@ -84,11 +84,11 @@ struct model {
 	struct dead *dead_oldest;
 	struct dead_process *processes;
 	size_t n_dead;
-	size_t dead_limit;
+	size_t dead_limit, orphan_limit;
 	struct orphan *orphans;
 };
 
-void model_init(struct model *model, size_t dead_limit);
+void model_init(struct model *model, size_t dead_limit, size_t orphan_limit);
 void model_clear(struct model *model);
 
 /*
@@ -119,8 +119,11 @@ struct orphan_key orphan_key(const struct place *place, uint32_t owner_ns_tid);
  * word with libc's mark on it, or a descriptor without its TID, names nobody. NULL: none.
  */
 struct orphan *model_orphan(const struct model *model, const struct orphan_key *key);
-/* A copy of *orphan becomes open. NULL: no memory. */
-struct orphan *model_orphan_open(struct model *model, const struct orphan *orphan);
+/*
+ * A copy of *orphan becomes open. Where that is one too many, the oldest one for which nobody waits is
+ * forgotten: true. NULL: no memory, or somebody waits for each.
+ */
+struct orphan *model_orphan_open(struct model *model, const struct orphan *orphan, bool *evicting);
 void model_orphan_close(struct model *model, struct orphan *orphan);
 
 /* Was this stuck thread reported for this orphan? */

@@ -26,6 +26,7 @@
 
 #define OUTPUT_LIMIT_BYTES (8u << 20)
 #define DEAD_LIMIT	   49152 /* three quarters of the kernel's dead_threads */
+#define ORPHAN_LIMIT	   4096	 /* open at a time; 16 MB */
 #define SETTLE_NS	   2000000000ull
 #define DRAIN_MS	   1000
 #define PLACES		   20 /* of losses */
@@ -842,7 +843,7 @@ static int watch_start(struct watch *w, const struct options *options)
 	agent->started_boot_ns = host_now() + host_boottime_offset();
 	agent->stream.options = options;
 	agent->stream.run = &agent->run;
-	model_init(&agent->model, DEAD_LIMIT);
+	model_init(&agent->model, DEAD_LIMIT, ORPHAN_LIMIT);
 	w->epoll = epoll_create1(EPOLL_CLOEXEC);
 	if (w->epoll < 0)
 		return -errno;

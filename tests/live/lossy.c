@@ -9,6 +9,7 @@
  *                        "circle" (no end), "broken" (an entry that is not mapped), or "empty" (in order)
  *   lossy maps FILE N    maps a file's first page N times
  *   lossy runs FILE N    maps it N times as a program's, one after the other, all on one CPU
+ *   lossy robust N       N threads that each end with 2000 robust locks, one after the other
  *   lossy page FILE HOW  a thread takes a lock and ends; another waits for the lock in a mapping of FILE
  *                        that nobody has read, "untouched", or that it has, "touched"
  */
@@ -99,6 +100,39 @@ static void signals(long n)
 		sent += one;
 	}
 	say("done", "'count': %ld", sent);
+}
+
+#define ROBUST 2000 /* the kernel looks at 2048 */
+
+/* No other thread takes them: they stay as they were left. */
+static void *robust_leave(void *arg)
+{
+	pthread_mutex_t *locks = arg;
+	int i;
+
+	for (i = 0; i < ROBUST; i++)
+		need(pthread_mutex_lock(&locks[i]), "pthread_mutex_lock");
+	return NULL;
+}
+
+static void robust(long n)
+{
+	pthread_mutex_t *locks = calloc((size_t)n * ROBUST, sizeof(*locks));
+	pthread_mutexattr_t attr;
+	pthread_t thread;
+	long i;
+
+	if (!locks)
+		die("calloc");
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	for (i = 0; i < n * ROBUST; i++)
+		need(pthread_mutex_init(&locks[i], &attr), "pthread_mutex_init");
+	for (i = 0; i < n; i++) {
+		need(pthread_create(&thread, NULL, robust_leave, &locks[i * ROBUST]), "create");
+		need(pthread_join(thread, NULL), "pthread_join");
+	}
+	say("done", "'count': %ld", n * ROBUST);
 }
 
 static struct robust_list_head head;
@@ -235,13 +269,15 @@ static void page(const char *path, const char *how)
 int main(int argc, char **argv)
 {
 	if (argc < 3)
-		die("usage: lossy exits|signals N, list HOW, maps|runs FILE N, or page FILE HOW");
+		die("usage: lossy exits|signals|robust N, list HOW, maps|runs FILE N, or page FILE HOW");
 	say("started", NOTHING);
 	expect_go("go");
 	if (!strcmp(argv[1], "exits"))
 		exits(atol(argv[2]));
 	else if (!strcmp(argv[1], "signals"))
 		signals(atol(argv[2]));
+	else if (!strcmp(argv[1], "robust"))
+		robust(atol(argv[2]));
 	else if (!strcmp(argv[1], "list"))
 		list_leave(argv[2]);
 	else if (!strcmp(argv[1], "maps") && argc == 4)

@@ -39,7 +39,7 @@ static void dead_is_found_by_its_whole_key(void **state)
 	const struct dead *dead;
 
 	(void)state;
-	model_init(&model, 8);
+	model_init(&model, 8, 16);
 	assert_false(dead_add(&model, key, "worker", &evicted));
 	dead = model_dead(&model, &key);
 	assert_non_null(dead);
@@ -61,7 +61,7 @@ static void number_used_again_replaces(void **state)
 	struct model model;
 
 	(void)state;
-	model_init(&model, 8);
+	model_init(&model, 8, 16);
 	dead_add(&model, key, "first", &evicted);
 	dead_add(&model, key, "second", &evicted);
 	assert_int_equal(model.n_dead, 1);
@@ -76,7 +76,7 @@ static void oldest_goes_at_the_limit(void **state)
 	uint32_t tid;
 
 	(void)state;
-	model_init(&model, 3);
+	model_init(&model, 3, 16);
 	for (tid = 1; tid <= 3; tid++)
 		assert_false(dead_add(&model, key_of(10, 1, 100, tid), "t", &evicted));
 	assert_true(dead_add(&model, key_of(20, 1, 200, 4), "t", &evicted));
@@ -101,7 +101,7 @@ static void process_takes_its_dead_and_no_others(void **state)
 	uint32_t seen = 0;
 
 	(void)state;
-	model_init(&model, 16);
+	model_init(&model, 16, 16);
 	dead_add(&model, key_of(10, 1, 100, 1), "a", &evicted);
 	dead_add(&model, key_of(10, 1, 100, 2), "b", &evicted);
 	dead_add(&model, kept, "c", &evicted);
@@ -158,12 +158,13 @@ static void orphans_are_told_by_place_and_owner(void **state)
 	struct orphan_key other_owner = orphan_key(&place, 8), other_place;
 	struct orphan *orphan;
 	struct model model;
+	bool evicting;
 
 	(void)state;
 	place.address = 0x20;
 	other_place = orphan_key(&place, 7);
-	model_init(&model, 1);
-	orphan = model_orphan_open(&model, &template);
+	model_init(&model, 1, 16);
+	orphan = model_orphan_open(&model, &template, &evicting);
 	assert_non_null(orphan);
 	assert_ptr_equal(model_orphan(&model, &template.key), orphan);
 	assert_null(model_orphan(&model, &other_owner));
@@ -176,7 +177,7 @@ static void orphans_are_told_by_place_and_owner(void **state)
 	model_orphan_close(&model, orphan);
 	/* And the other way round. */
 	template.key.owner_ns_tid = 0;
-	orphan = model_orphan_open(&model, &template);
+	orphan = model_orphan_open(&model, &template, &evicting);
 	other_owner.owner_ns_tid = 8;
 	assert_ptr_equal(model_orphan(&model, &other_owner), orphan);
 	model_orphan_close(&model, orphan);
@@ -189,16 +190,66 @@ static void each_waiter_is_new_once(void **state)
 	const struct waiter_key first = { 20, 1 }, same_number = { 20, 2 }, other = { 21, 1 };
 	struct orphan template = { .id = "r:o1" }, *orphan;
 	struct model model;
+	bool evicting;
 
 	(void)state;
-	model_init(&model, 1);
-	orphan = model_orphan_open(&model, &template);
+	model_init(&model, 1, 16);
+	orphan = model_orphan_open(&model, &template, &evicting);
 	assert_false(model_waiter_said(orphan, &first));
 	assert_true(model_waiter_new(orphan, &first));
 	assert_true(model_waiter_said(orphan, &first));
 	assert_false(model_waiter_new(orphan, &first));
 	assert_true(model_waiter_new(orphan, &same_number));
 	assert_true(model_waiter_new(orphan, &other));
+	model_clear(&model);
+}
+
+/* The open orphan of the lock at that address. */
+static struct orphan *orphan_at(struct model *model, uint64_t address)
+{
+	const struct place place = { .proc = { .tgid = 1 }, .address = address };
+	const struct orphan_key key = orphan_key(&place, 7);
+
+	return model_orphan(model, &key);
+}
+
+/* Returns what model_orphan_open() does. */
+static struct orphan *orphan_add(struct model *model, uint64_t address, bool *evicting)
+{
+	const struct place place = { .proc = { .tgid = 1 }, .address = address };
+	const struct orphan template = { .key = orphan_key(&place, 7) };
+
+	return model_orphan_open(model, &template, evicting);
+}
+
+static void oldest_without_a_waiter_makes_room(void **state)
+{
+	const struct waiter_key waiter = { 20, 1 };
+	struct model model;
+	bool evicting;
+
+	(void)state;
+	model_init(&model, 1, 3);
+	assert_non_null(orphan_add(&model, 1, &evicting));
+	assert_non_null(orphan_add(&model, 2, &evicting));
+	assert_non_null(orphan_add(&model, 3, &evicting));
+	assert_false(evicting);
+	model_waiter_new(orphan_at(&model, 1), &waiter);
+	assert_non_null(orphan_add(&model, 4, &evicting));
+	assert_true(evicting);
+	assert_non_null(orphan_at(&model, 1));
+	assert_null(orphan_at(&model, 2));
+	assert_int_equal(model_orphans(&model), 3);
+	/* Somebody waits for each: the new one is not kept. */
+	orphan_at(&model, 3)->awaited = true;
+	model_waiter_new(orphan_at(&model, 4), &waiter);
+	assert_null(orphan_add(&model, 5, &evicting));
+	assert_int_equal(model_orphans(&model), 3);
+	assert_non_null(orphan_at(&model, 4));
+	/* When one is closed there is room. */
+	model_orphan_close(&model, orphan_at(&model, 3));
+	assert_non_null(orphan_add(&model, 5, &evicting));
+	assert_false(evicting);
 	model_clear(&model);
 }
 
@@ -212,6 +263,7 @@ int main(void)
 		cmocka_unit_test(places),
 		cmocka_unit_test(orphans_are_told_by_place_and_owner),
 		cmocka_unit_test(each_waiter_is_new_once),
+		cmocka_unit_test(oldest_without_a_waiter_makes_room),
 	};
 
 	return cmocka_run_group_tests_name("model", tests, NULL, NULL);
