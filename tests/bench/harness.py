@@ -236,10 +236,10 @@ class Agent:
             own += [child for child, parent in parents.items() if parent == pid]
         return own
 
-    def memory(self):
-        """(RSS, PSS) in bytes, of all of them together."""
+    def memory(self, pids=None):
+        """(RSS, PSS) in bytes, of all of them together, or of these."""
         sums = {"Rss": 0, "Pss": 0}
-        for pid in self.pids():
+        for pid in pids or self.pids():
             try:
                 rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
             except OSError:  # a reader that is just being replaced

@@ -18,19 +18,23 @@ ATTR_BYTES = 128
 IOC_SET_FILTER = 0x40082406
 
 
-def tracepoint_id(name):
-    """From tracefs, mounted out of everybody's sight."""
+def kernel_file(system, name):
+    """A file of a file system of the kernel's, which is mounted out of everybody's sight."""
     with tempfile.TemporaryDirectory() as directory:
-        script = 'mount -t tracefs none "$1" && cat "$1/events/$2/id"'
+        script = 'mount -t "$1" none "$2" && cat "$2/$3"'
         done = subprocess.run(
-            ["unshare", "-m", "sh", "-c", script, "sh", directory, name],
+            ["unshare", "-m", "sh", "-c", script, "sh", system, directory, name],
             capture_output=True,
             text=True,
             check=False,
         )
     if done.returncode:
-        pytest.skip(f"this kernel has no tracefs, or no {name}: {done.stderr}")
-    return int(done.stdout)
+        pytest.skip(f"this kernel has no {system}, or no {name}: {done.stderr}")
+    return done.stdout.strip()
+
+
+def tracepoint_id(name):
+    return int(kernel_file("tracefs", f"events/{name}/id"))
 
 
 def online_cpus():

@@ -7,6 +7,8 @@
  *                        ignore, and live on
  *   lossy list HOW       a thread that ends with a list of robust locks: "nowhere" (not mapped),
  *                        "circle" (no end), "broken" (an entry that is not mapped), or "empty" (in order)
+ *   lossy within N       N threads that end when their time comes, on the CPU on which one thread after the
+ *                        other ends with a list like "circle", at which whoever reads it is for long
  *   lossy maps FILE N    maps a file's first page N times
  *   lossy runs FILE N    maps it N times as a program's, one after the other, all on one CPU
  *   lossy robust N       N threads that each end with 2000 robust locks, one after the other
@@ -18,6 +20,7 @@
 #include <linux/futex.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -26,6 +29,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SMALL_STACK 16384
@@ -169,6 +173,69 @@ static void list_leave(char *how)
 	say("done", NOTHING);
 }
 
+static void stay_on_one_cpu(void)
+{
+	cpu_set_t one_cpu;
+
+	CPU_ZERO(&one_cpu);
+	CPU_SET((size_t)sched_getcpu(), &one_cpu);
+	if (sched_setaffinity(0, sizeof(one_cpu), &one_cpu))
+		die("sched_setaffinity");
+}
+
+#define EVERY_NS 3000017 /* no multiple of anything else's */
+
+static atomic_long n_due;
+
+static void *due_end(void *arg)
+{
+	const struct timespec *due = arg;
+
+	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, due, NULL);
+	atomic_fetch_sub(&n_due, 1);
+	return NULL;
+}
+
+/* Goes before all ordinary threads. */
+static void due_start(struct timespec *due)
+{
+	const struct sched_param first = { .sched_priority = 1 };
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setinheritsched(&attr, PTHREAD_EXPLICIT_SCHED);
+	pthread_attr_setschedpolicy(&attr, SCHED_FIFO);
+	pthread_attr_setschedparam(&attr, &first);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	need(pthread_create(&thread, &attr, due_end, due), "pthread_create");
+	pthread_attr_destroy(&attr);
+}
+
+static void within(long n)
+{
+	struct timespec *due = calloc((size_t)n, sizeof(*due)), now;
+	long i, lists = 0;
+	pthread_t thread;
+
+	if (!due || clock_gettime(CLOCK_MONOTONIC, &now))
+		die("calloc, clock_gettime");
+	stay_on_one_cpu();
+	atomic_store(&n_due, n);
+	for (i = 0; i < n; i++) {
+		long long ns = now.tv_nsec + 1000000000ll + i * EVERY_NS;
+
+		due[i].tv_sec = now.tv_sec + ns / 1000000000;
+		due[i].tv_nsec = ns % 1000000000;
+		due_start(&due[i]);
+	}
+	for (; atomic_load(&n_due); lists++) {
+		need(pthread_create(&thread, NULL, list_run, "circle"), "pthread_create");
+		need(pthread_join(thread, NULL), "pthread_join");
+	}
+	say("done", "'count': %ld, 'lists': %ld", n, lists);
+}
+
 #define PAGE 4096
 
 static int file_open(const char *path)
@@ -203,13 +270,9 @@ static void maps(const char *path, long n)
 static void runs(const char *path, long n)
 {
 	int fd = file_open(path);
-	cpu_set_t one_cpu;
 	long i;
 
-	CPU_ZERO(&one_cpu);
-	CPU_SET((size_t)sched_getcpu(), &one_cpu);
-	if (sched_setaffinity(0, sizeof(one_cpu), &one_cpu))
-		die("sched_setaffinity");
+	stay_on_one_cpu();
 	for (i = 0; i < n; i++)
 		munmap(page_map(fd, PROT_READ | PROT_EXEC, MAP_PRIVATE), PAGE);
 	say("done", "'count': %ld", n);
@@ -269,7 +332,7 @@ static void page(const char *path, const char *how)
 int main(int argc, char **argv)
 {
 	if (argc < 3)
-		die("usage: lossy exits|signals|robust N, list HOW, maps|runs FILE N, or page FILE HOW");
+		die("usage: lossy exits|signals|robust|within N, list HOW, maps|runs FILE N, or page FILE HOW");
 	say("started", NOTHING);
 	expect_go("go");
 	if (!strcmp(argv[1], "exits"))
@@ -278,6 +341,8 @@ int main(int argc, char **argv)
 		signals(atol(argv[2]));
 	else if (!strcmp(argv[1], "robust"))
 		robust(atol(argv[2]));
+	else if (!strcmp(argv[1], "within"))
+		within(atol(argv[2]));
 	else if (!strcmp(argv[1], "list"))
 		list_leave(argv[2]);
 	else if (!strcmp(argv[1], "maps") && argc == 4)

@@ -12,7 +12,7 @@ import pytest
 
 from calls import Steps as Calls
 from calls import cancelled, needs_uprobes, program, wait_prober
-from counter import Counter, thread_signals
+from counter import Counter, kernel_file, thread_signals
 from deadhold import LOCK_KINDS, SCALE, TIMEOUT, expect, expect_nothing_about_locks
 from signals import (
     SI_TKILL,
@@ -219,6 +219,51 @@ def test_more_folded_signals_than_room(start_agent, start_workload):
     assert set(lost) == {"noise"}, lost
     assert lost["noise"] >= sent - NOISE_ROWS
     assert sent <= folded + lost["noise"] <= sent + others
+
+
+def runs_left_out(agent):
+    """How often the kernel left out one of the agent's programs, by itself."""
+    found = 0
+    for path in pathlib.Path(f"/proc/{agent.process.pid}/fdinfo").iterdir():
+        found += sum(map(int, re.findall(r"^recursion_misses:\s*(\d+)$", path.read_text(), re.M)))
+    return found
+
+
+def needs_preemption():
+    """Skips where a thread is not interrupted for another one while the kernel does something for it."""
+    model = kernel_file("debugfs", "sched/preempt")
+    if "(full)" not in model:
+        pytest.skip(f"this kernel interrupts no thread within a hook: preemption is {model!r}")
+
+
+def test_exit_within_an_exit(start_agent, start_workload, start_steps):
+    """A thread ends on a CPU while the hook is at another one's exit there: the kernel leaves the hook
+    out. Only on rungs during which it may let another thread run, and where it does so within the kernel:
+    tests/vm/run --append preempt=full."""
+    needs_preemption()
+    agent = start_agent("--census", "off", allow_loss=True)
+    if not agent.rung("exit").startswith("fentry"):
+        pytest.skip("during this hook no other thread runs on the CPU")
+    lossy = start_workload("lossy", "within", 50)
+    lossy.go("go")
+    done = lossy.event("done", timeout=TIMEOUT * 5)
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    agent.wait_sweeps(2)
+    left_out = runs_left_out(agent)
+    held, reason = lock(owner), agent.reason("return")
+    expect_orphans(
+        agent,
+        [w, lossy],
+        [orphaned(owner, [held], reason, [waiter(b)]), stuck(b, held, owner, reason)],
+    )
+    lost = losses_of(agent.alerts)
+    print(f"{done}, lost {lost}")
+    assert 0 < left_out <= done["count"]
+    assert lost == {"recursion": left_out, "robust-list": done["lists"]} == agent.alerts[-1]["losses"]
 
 
 @pytest.mark.parametrize("how", ["nowhere", "circle", "broken", "empty"])
