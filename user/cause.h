@@ -11,10 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <uthash.h>
-
 #include "alert.h"
 #include "event.h"
+#include "table.h"
 
 /* An end so long after an exception could act has to do with it no more than with anything else. */
 #define CAUSE_NS 10000000000ull

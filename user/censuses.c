@@ -5,13 +5,12 @@
 #include <string.h>
 #include <sys/param.h>
 
-#include <uthash.h>
-
 #include "array.h"
 #include "budget.h"
 #include "cases.h"
 #include "censuses.h"
 #include "detect.h"
+#include "table.h"
 
 #define MS 1000000ull
 #define S  1000000000ull

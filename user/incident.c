@@ -6,10 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
 #include <utlist.h>
 
 #include "array.h"
+#include "table.h"
 
 #define MARKS_LIMIT 4096 /* orphans of one incident whose end is waited for */
 #define FATAL_LIMIT 64	 /* fatal signals that may yet end their process */

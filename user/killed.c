@@ -3,12 +3,11 @@
 
 #include <stdlib.h>
 
-#include <uthash.h>
-
 #include "calls.h"
 #include "cases.h"
 #include "censuses.h"
 #include "detect.h"
+#include "table.h"
 
 /* So long is waited for a census and for what is found. */
 #define WAIT_NS 3000000000ull

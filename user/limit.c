@@ -4,9 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "event.h"
+#include "table.h"
 
 /* What makes two alerts the same, but for time and thread. */
 struct limit_key {

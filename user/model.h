@@ -10,10 +10,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include <uthash.h>
-
 #include "alert.h"
 #include "event.h"
+#include "table.h"
 
 /* A thread that ended while its process lived on. */
 struct dead {

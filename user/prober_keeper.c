@@ -14,13 +14,12 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
-#include <uthash.h>
-
 #include "array.h"
 #include "cleanup.h"
 #include "confine.h"
 #include "host.h"
 #include "probe_attach.h"
+#include "table.h"
 #include "task.h"
 
 #define LOOK_MS 250

@@ -22,7 +22,6 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <uthash.h>
 
 #include "cleanup.h"
 #include "confine.h"
@@ -30,6 +29,7 @@
 #include "probe_attach.h"
 #include "probe_file.h"
 #include "symbol.h"
+#include "table.h"
 #include "task.h"
 
 #define S 1000000000ull

@@ -3,11 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "host.h"
 #include "proc.h"
 #include "processes.h"
+#include "table.h"
 
 #define PROCESSES_LIMIT	 512
 #define RUNTIME_AGAIN_NS 1000000000ull

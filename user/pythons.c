@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
 #include <utlist.h>
 
 #include "budget.h"
@@ -12,6 +11,7 @@
 #include "cases.h"
 #include "detect.h"
 #include "pythons.h"
+#include "table.h"
 #include "takers.h"
 
 #define MS 1000000ull

@@ -7,9 +7,9 @@
 #include <unistd.h>
 
 #include <capstone/capstone.h>
-#include <uthash.h>
 
 #include "array.h"
+#include "table.h"
 
 #define INSTRUCTION_BYTES  15
 #define INSTRUCTIONS_LIMIT 8192

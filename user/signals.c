@@ -3,12 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
 #include <utlist.h>
 
 #include "calls.h"
 #include "detect.h"
 #include "signals.h"
+#include "table.h"
 
 /* PIDFD_SIGNAL_THREAD, include/uapi/linux/pidfd.h (6.9). */
 #define PIDFD_THREAD_FLAG 1

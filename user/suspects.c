@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <stdlib.h>
 
-#include <uthash.h>
-
 #include "suspects.h"
+#include "table.h"
 
 struct suspect {
 	struct suspect_key key;

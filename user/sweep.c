@@ -4,8 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <uthash.h>
-
 #include "array.h"
 #include "cases.h"
 #include "detect.h"
@@ -13,6 +11,7 @@
 #include "edges.h"
 #include "suspects.h"
 #include "sweep.h"
+#include "table.h"
 
 #define SWEEP_NS	1000000000ull
 #define SECOND_READ_NS	100000000ull

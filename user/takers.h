@@ -18,9 +18,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include <uthash.h>
-
 #include "event.h"
+#include "table.h"
 
 /* The last one that came out of a wait for this lock. */
 struct taker {
