@@ -72,6 +72,17 @@ void model_dead_descriptor(struct model *model, const struct owner_key *key, uin
 		dead->descriptor = descriptor;
 }
 
+/*
+ * From three rows a bucket on the table is as large as it gets. By uthash's own measure, one chain of ten,
+ * chance would double it now and then for ever after, as rows come and go.
+ */
+static void table_settle(const struct model *model)
+{
+	UT_hash_table *table = model->dead_by_key->hh.tbl;
+
+	table->noexpand |= table->num_buckets >= model->dead_limit / 3;
+}
+
 int model_dead_add(struct model *model, const struct owner_key *key,
 		   const struct thread_info *thread, const struct exit_info *end, bool *evicting,
 		   struct owner_key *evicted)
@@ -93,6 +104,7 @@ int model_dead_add(struct model *model, const struct owner_key *key,
 	dead->thread = *thread;
 	dead->exit = *end;
 	HASH_ADD(hh, model->dead_by_key, key, sizeof(dead->key), dead);
+	table_settle(model);
 	DL_APPEND(model->dead_oldest, dead);
 	DL_APPEND2(process->threads, dead, sibling_prev, sibling);
 	if (++model->n_dead > model->dead_limit) {

@@ -204,6 +204,26 @@ static void each_waiter_is_new_once(void **state)
 	model_clear(&model);
 }
 
+/* However many come and go. */
+static void table_of_the_dead_does_not_grow(void **state)
+{
+	struct owner_key evicted;
+	struct model model;
+	uint32_t i, buckets = 0;
+
+	(void)state;
+	model_init(&model, 3000, 16);
+	for (i = 0; i < 300000; i++) {
+		dead_add(&model, key_of(10, 1, 100, i), "worker", &evicted);
+		if (i == 3000)
+			buckets = model.dead_by_key->hh.tbl->num_buckets;
+	}
+	assert_int_equal(model.n_dead, 3000);
+	assert_int_equal(buckets, 1024);
+	assert_int_equal(model.dead_by_key->hh.tbl->num_buckets, buckets);
+	model_clear(&model);
+}
+
 /* The open orphan of the lock at that address. */
 static struct orphan *orphan_at(struct model *model, uint64_t address)
 {
@@ -263,6 +283,7 @@ int main(void)
 		cmocka_unit_test(places),
 		cmocka_unit_test(orphans_are_told_by_place_and_owner),
 		cmocka_unit_test(each_waiter_is_new_once),
+		cmocka_unit_test(table_of_the_dead_does_not_grow),
 		cmocka_unit_test(oldest_without_a_waiter_makes_room),
 	};
 
