@@ -127,7 +127,7 @@ def test_full_ring_buffer(start_workload, start_steps, start_calls):
         missing = 2 * each - said
         assert 0 < missing <= lost["signals"] <= missing + others
         assert lost["ring-buffer"] >= 2, "the two exits at least"
-        assert lost.get("calls", 0) == (n_calls if probed else 0)
+        assert lost["calls"] >= n_calls if probed else "calls" not in lost, "others may call it as well"
         assert set(lost) == {"signals", "ring-buffer"} | ({"calls"} if probed else set())
         expect(agent, calls, [cancelled(victim2)] if probed else [], kinds=("thread-cancel",),
                stop=False)
@@ -522,6 +522,8 @@ def test_more_mappings_than_room(start_agent, start_workload, start_calls, tmp_p
     processes then: a program that started meanwhile is probed all the same."""
     path = tmp_path / "program"
     agent = start_agent(allow_loss=True)
+    if agent.ready["uprobes"]["state"] == "off":
+        pytest.skip("without probes no mappings are followed")
     needs_uprobes(agent)
     count = mappings_fit(path) + 4000
     lossy = start_workload("lossy", "runs", path, count)
