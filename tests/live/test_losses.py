@@ -539,7 +539,7 @@ def test_more_mappings_than_room(start_agent, start_workload, start_calls, tmp_p
     agent.wait_for(kind="thread-cancel", pid=calls.pid)
     expect(agent, calls, [cancelled(victim)], kinds=("thread-cancel",))
     lost = losses_of(agent.alerts)
-    told = [int(n) for line in agent.errors for n in re.findall(r": (\d+) records of mappings lost", line)]
+    told = [int(n) for n in re.findall(r": (\d+) records? of mappings lost", "\n".join(agent.errors))]
     print(f"mapped {count}, lost {lost}, told {told}")
     assert lost == {"probes": sum(told)} == agent.alerts[-1]["losses"], agent.said()
     # As many of ours at least; what others of this host map meanwhile takes room, or is lost as well.
