@@ -247,3 +247,13 @@ uint64_t pairs_sum(const struct pair *pairs, size_t n)
 		sum += pairs[i].count;
 	return sum;
 }
+
+struct process_info process_named(const struct process_name *name)
+{
+	struct process_info process = { .pid = name->pid,
+					.start_ticks = name->start_ticks,
+					.uid = -1 };
+
+	memcpy(process.comm, name->comm, sizeof(name->comm));
+	return process;
+}

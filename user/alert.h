@@ -195,12 +195,20 @@ struct wait_info {
 	uint64_t timeout_ns; /* the whole length of the wait that was asked for */
 };
 
+/* No more of a process than who it is. pid 0: none is meant. */
+struct process_name {
+	int32_t pid;
+	uint64_t start_ticks;
+	char comm[NAME_BYTES + 1];
+};
+
 struct waiter_info {
 	struct process_info process; /* pid 0: the alert's own process */
 	struct thread_info thread;
 	size_t lock; /* which of the alert's locks, from 0 on */
 	struct wait_info wait;
 	struct thread_info behind; /* incident: it waits for this thread, which is stuck itself */
+	struct process_name behind_process; /* of that one, where it is not the waiter's own */
 };
 
 enum signal_scope { SCOPE_THREAD, SCOPE_PROCESS };
@@ -504,6 +512,9 @@ bool alert_hangs(const struct alert *alert, const struct wait_info *wait);
  */
 #define HINT_BYTES 192
 bool alert_hint(const struct alert *alert, char out[HINT_BYTES]);
+
+/* With no more known of it than its name says. */
+struct process_info process_named(const struct process_name *name);
 /* The counts of n pairs together. */
 uint64_t pairs_sum(const struct pair *pairs, size_t n);
 

@@ -2,80 +2,146 @@
 #include "edges.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "cleanup.h"
 #include "detect.h"
 
-/* A row by the number of its thread in the process's namespace. */
-struct numbered {
-	uint32_t ns_tid;
-	const struct task_row *row;
+/* The rows in another order. An owner who is stuck is blocked as well: it has a row. */
+struct index {
+	const struct task_row **row;
+	size_t n;
 };
 
-static int numbered_compare(const void *a, const void *b)
-{
-	const struct numbered *x = a, *y = b;
+#define _cleanup_index_ _cleanup_(index_free)
 
-	return (x->ns_tid > y->ns_tid) - (x->ns_tid < y->ns_tid);
+static void index_free(struct index *index)
+{
+	free(index->row);
 }
 
-static const struct task_row *row_find(const struct numbered *numbered, size_t n, uint32_t ns_tid)
+static int number_compare(uint32_t a, uint32_t b)
 {
-	const struct numbered key = { .ns_tid = ns_tid };
-	const struct numbered *found = bsearch(&key, numbered, n, sizeof(key), numbered_compare);
-
-	return found ? found->row : NULL;
+	return (a > b) - (a < b);
 }
 
-static bool edge_fill(const struct agent *agent, struct incident_edge *edge,
+static int by_tid(const void *a, const void *b)
+{
+	const struct task_row *const *x = a, *const *y = b;
+
+	return number_compare((*x)->task.tid, (*y)->task.tid);
+}
+
+static int by_ns_tid(const void *a, const void *b)
+{
+	const struct task_row *const *x = a, *const *y = b;
+
+	return number_compare((*x)->task.proc.tgid, (*y)->task.proc.tgid)
+		       ?: number_compare((*x)->task.ns_tid, (*y)->task.ns_tid);
+}
+
+typedef int row_order(const void *a, const void *b);
+
+static struct index index_new(const struct task_row *rows, size_t n, row_order *order)
+{
+	struct index index = { .row = calloc(n, sizeof(struct task_row *)), .n = n };
+
+	for (size_t i = 0; index.row && i < n; i++)
+		index.row[i] = &rows[i];
+	if (index.row)
+		qsort(index.row, n, sizeof(struct task_row *), order);
+	return index;
+}
+
+static const struct task_row *index_find(const struct index *index, const struct task_row *like,
+					 row_order *order)
+{
+	const struct task_row **found = bsearch(&like, index->row, index->n,
+						sizeof(struct task_row *), order);
+
+	return found ? *found : NULL;
+}
+
+static const struct task_row *owner_row(const struct index *tids, const struct index *ns_tids,
+					const struct task_row *row, const struct row_owner *owner)
+{
+	struct task_row like = { .task = { .tid = owner->tid,
+					   .ns_tid = owner->ns_tid,
+					   .proc.tgid = row->task.proc.tgid } };
+
+	if (owner->shared)
+		return owner->tid ? index_find(tids, &like, by_tid) : NULL;
+	return owner->ns_tid ? index_find(ns_tids, &like, by_ns_tid) : NULL;
+}
+
+static void edge_fill(const struct agent *agent, struct incident_edge *edge,
 		      const struct task_row *row, const struct task_row *owner)
 {
-	if (!owner || row->timeout)
-		return false;
+	struct process_info process;
+
 	detect_thread(&edge->waiter, &row->task, agent->tick_ns);
 	detect_thread(&edge->owner, &owner->task, agent->tick_ns);
 	detect_wait(&edge->wait, row->op, row->flags & ROW_SINCE ? row->since_ns : 0, false, 0, 0,
 		    0);
-	return true;
+	detect_process(&process, &owner->task, agent->tick_ns);
+	edge->owner_process = (struct process_name){ .pid = process.pid,
+						     .start_ticks = process.start_ticks };
+	memcpy(edge->owner_process.comm, process.comm, sizeof(process.comm));
 }
 
-/* Those of one process. An owner who is stuck is blocked as well: it has a row. */
-static void process_tell(const struct agent *agent, const struct task_row *rows,
-			 const uint32_t *owner, size_t n, uint64_t seen_ns)
+/* The waiter's process, the same one for all edges of it; NULL: no memory. */
+static struct process_info *process_new(const struct agent *agent, const struct ev_task *task)
 {
-	_cleanup_free_ struct numbered *by_number = calloc(n, sizeof(*by_number));
-	_cleanup_free_ struct incident_edge *edges = calloc(n, sizeof(*edges));
-	struct process_info process;
+	struct process_info *process = malloc(sizeof(*process));
+
+	if (!process)
+		return NULL;
+	detect_process(process, task, agent->tick_ns);
+	processes_fill(agent->processes, &task->proc, process);
+	return process;
+}
+
+static void edges_free(struct incident_edge *edges, size_t n)
+{
+	const struct process_info *process = NULL;
+
+	for (size_t i = 0; i < n; i++) {
+		if (edges[i].process != process)
+			free((void *)edges[i].process);
+		process = edges[i].process;
+	}
+	free(edges);
+}
+
+void edges_tell(const struct agent *agent, const struct task_row *rows,
+		const struct row_owner *owner, size_t n, uint64_t seen_ns)
+{
+	_cleanup_index_ struct index tids = { 0 }, ns_tids = { 0 };
+	struct incident_edge *edges;
+	const struct task_row *last = NULL, *of;
 	size_t n_edges = 0, i;
 
-	if (!by_number || !edges)
-		return; /* the next sweep has another try */
-	for (i = 0; i < n; i++)
-		by_number[i] = (struct numbered){ rows[i].task.ns_tid, &rows[i] };
-	qsort(by_number, n, sizeof(*by_number), numbered_compare);
-	for (i = 0; i < n; i++) {
-		const struct task_row *of = owner[i] ? row_find(by_number, n, owner[i]) : NULL;
+	if (!n || !agent->stream.incidents || !incidents_anybody_stuck(agent->stream.incidents))
+		return;
+	tids = index_new(rows, n, by_tid);
+	ns_tids = index_new(rows, n, by_ns_tid);
+	edges = calloc(n, sizeof(*edges));
+	for (i = 0; tids.row && ns_tids.row && edges && i < n; i++) {
+		struct incident_edge *edge = &edges[n_edges];
 
-		n_edges += edge_fill(agent, &edges[n_edges], &rows[i], of);
+		of = rows[i].timeout ? NULL : owner_row(&tids, &ns_tids, &rows[i], &owner[i]);
+		if (!of)
+			continue;
+		edge->process = last && proc_equal(&last->task.proc, &rows[i].task.proc)
+					? edge[-1].process
+					: process_new(agent, &rows[i].task);
+		if (!edge->process)
+			break; /* the next sweep has another try */
+		edge_fill(agent, edge, &rows[i], of);
+		last = &rows[i];
+		n_edges++;
 	}
-	detect_process(&process, &rows[0].task, agent->tick_ns);
-	processes_fill(agent->processes, &rows[0].task.proc, &process);
 	if (n_edges)
-		incidents_behind(agent->stream.incidents, &process, edges, n_edges, seen_ns);
-}
-
-void edges_tell(const struct agent *agent, const struct task_row *rows, const uint32_t *owner,
-		size_t n, uint64_t seen_ns)
-{
-	size_t from, to;
-
-	for (from = 0; agent->stream.incidents && from < n; from = to) {
-		const struct proc_key *proc = &rows[from].task.proc;
-
-		for (to = from + 1; to < n && proc_equal(&rows[to].task.proc, proc);)
-			to++;
-		if (incidents_concern(agent->stream.incidents, proc->tgid,
-				      proc->start_ns / agent->tick_ns))
-			process_tell(agent, rows + from, owner + from, to - from, seen_ns);
-	}
+		incidents_behind(agent->stream.incidents, edges, n_edges, seen_ns);
+	edges_free(edges, n_edges);
 }

@@ -27,7 +27,6 @@ struct incident {
 	struct process_info process;
 	enum severity severity;
 	bool opened, shown;
-	bool foreign; /* threads of other processes are stuck, too */
 	uint64_t last_death_ns;
 	uint64_t said_victims, said_dead, said_locks;
 	size_t n_locks;
@@ -504,7 +503,6 @@ static void take_orphaned(struct incidents *incidents, const struct alert *alert
 		const struct lock_info *lock = &alert->locks[waiter.lock];
 
 		waiter.lock = lock_place_of(incident, lock);
-		incident->foreign |= waiter.process.pid != 0;
 		if (is_stuck(&waiter.wait, lock))
 			victim_add(incidents, incident, &waiter, alert->time_ns);
 	}
@@ -536,10 +534,8 @@ static void take_wait(struct incidents *incidents, const struct alert *alert, ui
 	incident = incident_of_orphan(incidents, &mark) ?: incident_of_wait(incidents, alert);
 	if (!incident)
 		return;
-	if (!process_is(&incident->process, alert->process.pid, alert->process.start_ticks)) {
+	if (!process_is(&incident->process, alert->process.pid, alert->process.start_ticks))
 		waiter.process = alert->process;
-		incident->foreign = true;
-	}
 	waiter.lock = lock_place_of(incident, &alert->locks[0]);
 	chain_add(incident, seq);
 	victim_add(incidents, incident, &waiter, alert->time_ns);
@@ -740,18 +736,30 @@ static struct victim *victim_before(const struct incidents *incidents,
 	return victim && victim->time_ns <= seen_ns ? victim : NULL;
 }
 
+static void edge_fill(struct waiter_info *waiter, const struct incident_edge *edge,
+		      const struct incident *incident)
+{
+	const struct process_info *process = edge->process;
+
+	*waiter = (struct waiter_info){ .thread = edge->waiter,
+					.behind = edge->owner,
+					.wait = edge->wait,
+					.lock = INCIDENT_LOCKS };
+	if (!process_is(&incident->process, process->pid, process->start_ticks))
+		waiter->process = *process;
+	if (!process_is(process, edge->owner_process.pid, edge->owner_process.start_ticks))
+		waiter->behind_process = edge->owner_process;
+}
+
 /* One round over the edges. Returns how many were found to be behind somebody. */
-static size_t behind_step(struct incidents *incidents, const struct process_info *process,
-			  const struct incident_edge *edges, size_t n, uint64_t seen_ns)
+static size_t behind_step(struct incidents *incidents, const struct incident_edge *edges, size_t n,
+			  uint64_t seen_ns)
 {
 	size_t found = 0, i;
 
 	for (i = 0; i < n; i++) {
 		const struct victim *owner;
-		struct waiter_info waiter = { .thread = edges[i].waiter,
-					      .behind = edges[i].owner,
-					      .wait = edges[i].wait,
-					      .lock = INCIDENT_LOCKS };
+		struct waiter_info waiter;
 		uint64_t before = HASH_COUNT(incidents->victims);
 
 		if (victim_find(incidents, &edges[i].waiter))
@@ -759,20 +767,19 @@ static size_t behind_step(struct incidents *incidents, const struct process_info
 		owner = victim_before(incidents, &edges[i].owner, seen_ns);
 		if (!owner)
 			continue;
-		if (!process_is(&owner->incident->process, process->pid, process->start_ticks))
-			waiter.process = *process;
+		edge_fill(&waiter, &edges[i], owner->incident);
 		victim_add(incidents, owner->incident, &waiter, seen_ns);
 		found += HASH_COUNT(incidents->victims) > before;
 	}
 	return found;
 }
 
-void incidents_behind(struct incidents *incidents, const struct process_info *process,
-		      const struct incident_edge *edges, size_t n, uint64_t seen_ns)
+void incidents_behind(struct incidents *incidents, const struct incident_edge *edges, size_t n,
+		      uint64_t seen_ns)
 {
 	struct incident *incident;
 
-	while (behind_step(incidents, process, edges, n, seen_ns))
+	while (behind_step(incidents, edges, n, seen_ns))
 		;
 	DL_FOREACH(incidents->all, incident)
 	{
@@ -780,17 +787,9 @@ void incidents_behind(struct incidents *incidents, const struct process_info *pr
 	}
 }
 
-bool incidents_concern(const struct incidents *incidents, int32_t pid, uint64_t start_ticks)
+bool incidents_anybody_stuck(const struct incidents *incidents)
 {
-	struct incident *incident;
-
-	DL_FOREACH(incidents->all, incident)
-	{
-		if (incident->info.victims_count &&
-		    (incident->foreign || process_is(&incident->process, pid, start_ticks)))
-			return true;
-	}
-	return false;
+	return incidents->victims;
 }
 
 uint64_t incidents_lost(const struct incidents *incidents)

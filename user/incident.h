@@ -36,20 +36,22 @@ void incidents_free(struct incidents *incidents);
 /* An alert was made; seq: its number in this run, 0 if it was not shown. */
 void incidents_take(struct incidents *incidents, const struct alert *alert, uint64_t seq);
 
-/* A thread that waits for ever for a lock that a living thread of its process holds. */
+/* A thread that waits for ever for a lock that a living thread holds, of its process or of another. */
 struct incident_edge {
+	const struct process_info *process; /* the waiter's */
+	struct process_name owner_process;
 	struct thread_info waiter, owner;
 	struct wait_info wait;
 };
 
 /*
- * Those who wait for those who are stuck. process: of all edges; seen_ns: they were true from then on.
- * Only who was known to be stuck before that counts, and who is found to be so by this.
+ * Those who wait for those who are stuck. seen_ns: the edges were true from then on. Only who was known to
+ * be stuck before that counts, and who is found to be so by this.
  */
-void incidents_behind(struct incidents *incidents, const struct process_info *process,
-		      const struct incident_edge *edges, size_t n, uint64_t seen_ns);
-/* Is anybody of that process known to be stuck? */
-bool incidents_concern(const struct incidents *incidents, int32_t pid, uint64_t start_ticks);
+void incidents_behind(struct incidents *incidents, const struct incident_edge *edges, size_t n,
+		      uint64_t seen_ns);
+/* Is anybody known to be stuck? */
+bool incidents_anybody_stuck(const struct incidents *incidents);
 
 /* A process ended; signal: that ended it, 0: none. */
 void incidents_process_over(struct incidents *incidents, int32_t pid, uint64_t start_ticks,

@@ -593,10 +593,13 @@ static void json_dead(struct jsonw *w, const struct dead_info *dead, const struc
 static void json_victim(struct jsonw *w, const struct alert *alert,
 			const struct waiter_info *waiter, const struct run *run)
 {
+	const struct process_info behind = process_named(&waiter->behind_process);
+
 	jsonw_object(w, NULL);
 	json_process(w, "process", &waiter->process, run);
 	json_thread(w, "thread", &waiter->thread);
 	json_thread(w, "behind", &waiter->behind);
+	json_process(w, "behind_process", &behind, run);
 	if (waiter->lock < alert->n_locks)
 		jsonw_integer(w, "lock", waiter->lock);
 	json_event_time(w, "since", waiter->wait.since_ns, run);

@@ -418,6 +418,9 @@ static bool reply_sound(struct reader_reply *reply, size_t len,
 static void mappers_add(struct mappers_answer *sum, const struct mappers_answer *part)
 {
 	sum->error = part->error;
+	if (!sum->count)
+		sum->pid_ns = part->pid_ns;
+	sum->foreign |= part->foreign || (part->count && part->pid_ns != sum->pid_ns);
 	sum->count += part->count;
 	sum->owners += part->owners;
 	sum->unread += part->unread;

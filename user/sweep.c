@@ -52,7 +52,7 @@ struct sweep {
 	size_t blocked;
 	struct task_row *rows; /* by process, then by futex word */
 	size_t n_rows, room;
-	uint32_t *owners;	   /* of each row, as edges_tell() wants it; NULL: no memory */
+	struct row_owner *owners;  /* of each row, for edges_tell(); NULL: no memory */
 	uint64_t began_ns;	   /* the rows are as of then */
 	size_t from, at;	   /* the rows, then the shared locks, of the request under way */
 	struct stuck_list private; /* of the process that is being gone through */
@@ -357,6 +357,26 @@ static int shared_order(const void *a, const void *b)
 	return shared_compare(x, y) ?: (x->row > y->row) - (x->row < y->row);
 }
 
+/* Whom they wait for: the one living thread of that number, if it is one. By process and lock. */
+static void owner_note(struct sweep *sweep, const struct stuck *stuck,
+		       const struct mappers_answer *answer)
+{
+	size_t i;
+
+	if (!sweep->owners || answer->error || answer->unread || answer->foreign ||
+	    answer->owners != 1)
+		return;
+	for (i = stuck->row - sweep->rows; i < sweep->n_rows; i++) {
+		struct row_owner *owner = &sweep->owners[i];
+
+		if (!proc_equal(&sweep->rows[i].task.proc, &stuck->row->task.proc))
+			break;
+		if (owner->shared && owner->ns_tid == stuck->state.owner &&
+		    owner->address == stuck->state.address)
+			owner->tid = answer->owner_tid;
+	}
+}
+
 static void shared_step(struct sweep *sweep);
 
 static void mappers_answered(void *context, const struct mappers *mappers,
@@ -369,6 +389,7 @@ static void mappers_answered(void *context, const struct mappers *mappers,
 	if (answer->error == -ECANCELED)
 		return;
 	for (i = sweep->from; i < sweep->at; i++) {
+		owner_note(sweep, &sweep->shared.at[i], answer);
 		if (owner_is_gone(sweep, &sweep->shared.at[i], answer))
 			stuck_note(sweep, &sweep->shared.at[i]);
 	}
@@ -432,8 +453,11 @@ static void row_read(struct sweep *sweep, const struct task_row *row,
 	if (!stuck.state.owner && (!stuck.state.owner_died || stuck.state.robust))
 		return;
 	stuck.shared = detect_place(mapping, stuck.state.address);
-	if (sweep->owners && (!row_may_share(row) || (mapping->known && !mapping->shared)))
-		sweep->owners[row - sweep->rows] = stuck.state.owner;
+	if (sweep->owners && (!row_may_share(row) || mapping->known))
+		sweep->owners[row - sweep->rows] =
+			(struct row_owner){ .ns_tid = stuck.state.owner,
+					    .shared = row_may_share(row) && mapping->shared,
+					    .address = stuck.state.address };
 	stuck_add(sweep, stuck.shared.inode ? &sweep->shared : &sweep->private, &stuck);
 }
 

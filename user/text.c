@@ -636,7 +636,9 @@ static void detail_victim(FILE *out, const struct alert *alert, const struct wai
 {
 	const struct process_info *process = waiter->process.pid ? &waiter->process
 								 : &alert->process;
+	const struct process_info other = process_named(&waiter->behind_process);
 	char who[WHO_BYTES], whose[WHO_BYTES] = "", behind[WHO_BYTES], on[PHRASE_BYTES] = "";
+	char behind_whose[WHO_BYTES] = "";
 	char length[DURATION_BYTES], since[PHRASE_BYTES] = "";
 	const struct lock_info *lock = waiter->lock < alert->n_locks ? &alert->locks[waiter->lock]
 								     : NULL;
@@ -648,10 +650,13 @@ static void detail_victim(FILE *out, const struct alert *alert, const struct wai
 		process_in_full(&waiter->process, whose);
 	if (lock && lock->address && alert->n_locks > 1)
 		snprintf(on, sizeof(on), " on lock 0x%" PRIx64, lock->address);
+	if (other.pid)
+		process_in_full(&other, behind_whose);
 	thread_in_full(process, &waiter->thread, who);
 	if (waiter->behind.tid || waiter->behind.ns_tid)
-		detail(out, "stuck: %s%s%s waits for %s%s", who, *whose ? " of " : "", whose,
-		       thread_in_full(process, &waiter->behind, behind), since);
+		detail(out, "stuck: %s%s%s waits for %s%s%s%s", who, *whose ? " of " : "", whose,
+		       thread_in_full(other.pid ? &other : process, &waiter->behind, behind),
+		       other.pid ? " of " : "", behind_whose, since);
 	else
 		detail(out, "stuck: %s%s%s waits for ever%s%s", who, *whose ? " of " : "", whose,
 		       on, since);

@@ -141,6 +141,70 @@ def test_who_waits_for_those_who_wait(agent, start_steps):
     expect_incidents(agent, w.pid, [first, grown])
 
 
+def start_shared(start_steps, path, n, **settings):
+    """n processes that share four mutexes in a file, mapped at different addresses."""
+    words = ["normal"] * 4
+    first = start_steps("init", path, *words)
+    return [first, *(start_steps("join", path, *words, **settings) for _ in range(n - 1))]
+
+
+@pytest.mark.parametrize("end", ["return", "SIGKILL"])
+def test_who_waits_in_other_processes(agent, start_steps, tmp_path, end):
+    """Through memory that processes share: behind a thread of another process that hangs, hangs a third
+    one's, and behind that one of the second again. Not who waits there for a thread that is alive; nor
+    who waits for a lock at the same place of another file."""
+    if agent.rung("exit") == "late":
+        pytest.skip("the latest exit hook can't read whose lock it was")
+    ours, theirs, third = start_shared(start_steps, tmp_path / "shared", 3)
+    (others,) = start_shared(start_steps, tmp_path / "others", 1)
+    owner = ours.do("owner lock A")
+    theirs.do("b lock B")
+    third.do("c lock C")
+    theirs.do("busy lock D")
+    others.do("x lock B")
+    b = theirs.blocks("b lock A")
+    c = third.blocks("c lock B")
+    d = theirs.blocks("d lock C")
+    third.blocks("e lock D")
+    others.blocks("y lock B")
+    assert len({b["lock"], owner["lock"]}) == 2, "mapped at different addresses"
+    agent.wait_sweeps(3)
+    assert not incidents(agent, ours.pid)
+    if end == "return":
+        ours.dies("owner return")
+    else:
+        os.kill(ours.pid, signal.SIGKILL)
+    agent.wait_for(kind="incident", pid=ours.pid, victims={"count": 3})
+    agent.wait_sweeps(2)
+    here, there = {"pid": theirs.pid}, {"pid": third.pid}
+    stuck = [
+        victim(b, process=here, lock=0),
+        victim(c, process=there, behind=thread(b), behind_process=here, lock=ABSENT),
+        victim(d, process=here, behind=thread(c), behind_process=there, lock=ABSENT),
+    ]
+    first = opened(ours, owner, stuck[:1])
+    grown = {**first, "state": "updated", "victims": {"count": 3, "sample": stuck}}
+    expect_incidents(agent, ours.pid, [first, grown])
+    for w in theirs, third, others:
+        assert not incidents(agent, w.pid), agent.said()
+
+
+def test_number_of_another_namespace(agent, start_steps, tmp_path):
+    """Of who waits for a lock that processes of several PID namespaces map, it is not known for whom: the
+    number in it may be that of a thread that hangs and of the one that has it."""
+    ours, theirs = start_shared(start_steps, tmp_path / "shared", 2, pid_ns=True)
+    owner = theirs.do("owner lock A")
+    theirs.do("b lock B")
+    b = theirs.blocks("b lock A")
+    ours.blocks("c lock B")
+    agent.wait_sweeps(2)
+    theirs.dies("owner return")
+    agent.wait_for(kind="incident", pid=b["pid"])
+    agent.wait_sweeps(3)
+    expect_incidents(agent, b["pid"], [opened(theirs, owner, [victim(b)], process={"pid": b["pid"]})])
+    assert not incidents(agent, ours.pid)
+
+
 def test_many_hang(agent, start_steps):
     """Counted as they come, told in steps, eight by name; exactly at the end."""
     w = start_steps("normal")

@@ -352,7 +352,7 @@ static void other_processes_hang(void **state)
 	t = last(1);
 	assert_int_equal(t->pid, 10);
 	assert_int_equal(t->stuck[0].process.pid, 20);
-	assert_true(incidents_concern(incidents, 20, 120));
+	assert_true(incidents_anybody_stuck(incidents));
 	alert = cleared("o1", &lock, CLEARED_RECOVERED);
 	incidents_take(incidents, &alert, 3);
 	assert_int_equal(last(2)->info.close_reason, CLEARED_RECOVERED);
@@ -440,9 +440,18 @@ static void a_fatal_signal_may_end_it_later(void **state)
 	incidents_free(incidents);
 }
 
+/* Threads 12 to 19 are of process 10, 20 to 29 of process 20, and so on. */
 static struct incident_edge edge(int32_t waiter, int32_t owner)
 {
-	return (struct incident_edge){ .waiter = thread_of(waiter), .owner = thread_of(owner) };
+	static struct process_info process[10];
+	int32_t of = waiter / 10 * 10, owned = owner / 10 * 10;
+
+	process[of / 10] = process_of(of);
+	return (struct incident_edge){ .process = &process[of / 10],
+				       .owner_process = { .pid = owned,
+							  .start_ticks = 100 + owned },
+				       .waiter = thread_of(waiter),
+				       .owner = thread_of(owner) };
 }
 
 /* Who waits for those who wait, however far. */
@@ -452,22 +461,20 @@ static void behind(void **state)
 					       edge(40, 41), edge(41, 40) };
 	struct incidents *incidents = start(8, 100);
 	struct lock_info lock = lock_at(0x1000);
-	struct process_info process = process_of(10);
 	struct alert alert = orphaned(OWNER, "o1", &lock, 1);
 	const struct told *t;
 
 	(void)state;
 	incidents_take(incidents, &alert, 1);
-	assert_false(incidents_concern(incidents, 10, 110));
+	assert_false(incidents_anybody_stuck(incidents));
 	alert = waits(12, "o1", &lock);
 	incidents_take(incidents, &alert, 2);
 	last(1);
-	assert_true(incidents_concern(incidents, 10, 110));
-	assert_false(incidents_concern(incidents, 11, 111));
+	assert_true(incidents_anybody_stuck(incidents));
 	/* What was seen before thread 12 was stuck says nothing of what it holds now. */
-	incidents_behind(incidents, &process, edges, 5, 101 * S - 1);
+	incidents_behind(incidents, edges, 5, 101 * S - 1);
 	last(1);
-	incidents_behind(incidents, &process, edges, 5, 102 * S);
+	incidents_behind(incidents, edges, 5, 102 * S);
 	t = last(2);
 	assert_int_equal(t->info.victims_count, 4);
 	assert_int_equal(t->stuck[1].thread.tid, 13);
@@ -475,7 +482,36 @@ static void behind(void **state)
 	assert_int_equal(t->stuck[1].process.pid, 0);
 	assert_int_equal(t->stuck[2].thread.tid, 14);
 	assert_int_equal(t->stuck[3].behind.tid, 14);
-	incidents_behind(incidents, &process, edges, 5, 103 * S);
+	incidents_behind(incidents, edges, 5, 103 * S);
+	last(2);
+	incidents_free(incidents);
+}
+
+/* From process to process and back, whatever the order; each once, however many incidents there are. */
+static void behind_in_other_processes(void **state)
+{
+	const struct incident_edge edges[] = { edge(14, 31), edge(31, 21), edge(21, 12),
+					       edge(22, 41), edge(41, 22) };
+	struct incidents *incidents = start(8, 100);
+	struct lock_info lock = lock_at(0x1000);
+	struct alert alert = waits(12, "o1", &lock);
+	const struct told *t;
+
+	(void)state;
+	incidents_take(incidents, &alert, 1);
+	incidents_behind(incidents, edges, 5, 102 * S);
+	t = last(2);
+	assert_int_equal(t->info.victims_count, 4);
+	assert_int_equal(t->stuck[1].thread.tid, 21);
+	assert_int_equal(t->stuck[1].process.pid, 20);
+	assert_int_equal(t->stuck[1].behind.tid, 12);
+	assert_int_equal(t->stuck[1].behind_process.pid, 10);
+	assert_int_equal(t->stuck[2].process.pid, 30);
+	assert_int_equal(t->stuck[2].behind_process.pid, 20);
+	assert_int_equal(t->stuck[3].thread.tid, 14);
+	assert_int_equal(t->stuck[3].process.pid, 0);
+	assert_int_equal(t->stuck[3].behind_process.pid, 30);
+	incidents_behind(incidents, edges, 5, 103 * S);
 	last(2);
 	incidents_free(incidents);
 }
@@ -558,6 +594,7 @@ int main(void)
 		cmocka_unit_test(a_signal_ends_the_process),
 		cmocka_unit_test(a_fatal_signal_may_end_it_later),
 		cmocka_unit_test(behind),
+		cmocka_unit_test(behind_in_other_processes),
 		cmocka_unit_test(bounded),
 		cmocka_unit_test(not_shown),
 	};

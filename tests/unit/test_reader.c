@@ -638,6 +638,14 @@ static void shared_mapping(void **state)
 	close(object_fd);
 }
 
+static uint32_t namespace_of_us(void)
+{
+	struct stat st;
+
+	assert_int_equal(stat("/proc/self/ns/pid", &st), 0);
+	return st.st_ino;
+}
+
 static void find_mappers(const struct stat *st, int32_t ns_tid)
 {
 	struct mappers mappers = {
@@ -696,6 +704,8 @@ static void who_maps(void **state)
 	b = target_start(map_object_and_lose_main_thread);
 	find_mappers(&st, ns_tid_of(board->tid));
 	assert_int_equal(mappers_found.count, 2);
+	assert_false(mappers_found.foreign);
+	assert_int_equal(mappers_found.pid_ns, namespace_of_us());
 	assert_int_equal(mappers_found.owners, 1);
 	find_mappers(&st, ns_tid_of(b.pid)); /* its main thread is a zombie: no owner */
 	assert_int_equal(mappers_found.count, 2);
