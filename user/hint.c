@@ -39,12 +39,10 @@ static bool any_by_shape(const struct alert *alert)
 	return false;
 }
 
-static void hint_orphan(const struct alert *alert, char out[HINT_BYTES])
+static void hint_orphan(const struct alert *alert, bool hangs, char out[HINT_BYTES])
 {
-	const char *now = "", *code = NULL;
+	const char *now = hangs ? "only a restart frees what is stuck" : "", *code = NULL;
 
-	if (alert->severity == SEVERITY_CRITICAL)
-		now = "only a restart frees what is stuck";
 	if ((unsigned int)alert->exit.reason < EXIT_REASONS)
 		code = orphan_hints[alert->exit.reason];
 	if (all_robust(alert))
@@ -60,23 +58,41 @@ static bool is_python(const struct process_info *process)
 	return slash && !strncmp(slash + 1, "python", strlen("python"));
 }
 
+static const char *fatal_hint(bool tid_kill)
+{
+	return tid_kill ? "no signal ends one thread: let it read a stop flag (deadhold explain "
+			  "tid-kill)"
+			: "no signal ends one thread: let it read a stop flag (deadhold explain "
+			  "thread-signal)";
+}
+
 static const char *signal_hint(const struct alert *alert)
 {
 	const struct signal_info *signal = &alert->signal;
 
 	if (signal->result != RESULT_QUEUED && signal->result != RESULT_ALREADY_PENDING)
 		return "";
-	if (alert->kind == ALERT_TID_KILL && signal->fatal)
-		return "no signal ends one thread: let it read a stop flag (deadhold explain "
-		       "tid-kill)";
 	if (signal->fatal)
-		return "no signal ends one thread: let it read a stop flag (deadhold explain "
-		       "thread-signal)";
+		return fatal_hint(alert->kind == ALERT_TID_KILL);
 	if (is_python(&alert->process))
 		return "CPython runs handlers in its main thread, whichever thread is hit";
 	if (alert->kind == ALERT_TID_KILL)
 		return "kill knows no threads: name the process, or use tgkill for one thread";
 	return "";
+}
+
+/* By its first dead thread, as the line tells it. When it is over, nothing is to be done now. */
+static void hint_incident(const struct alert *alert, char out[HINT_BYTES])
+{
+	const struct incident_info *info = alert->incident;
+
+	if (!info)
+		return;
+	if (info->killed)
+		snprintf(out, HINT_BYTES, "%s",
+			 fatal_hint(info->dead[0].cause.kind == CAUSE_TID_KILL));
+	else
+		hint_orphan(alert, info->victims_count && info->state != INCIDENT_CLOSED, out);
 }
 
 static const char *exception_hint(const struct call_info *called)
@@ -95,7 +111,10 @@ bool alert_hint(const struct alert *alert, char out[HINT_BYTES])
 	switch (alert->kind) {
 	case ALERT_LOCK_ORPHANED:
 	case ALERT_ORPHAN_WAIT:
-		hint_orphan(alert, out);
+		hint_orphan(alert, alert->severity == SEVERITY_CRITICAL, out);
+		break;
+	case ALERT_INCIDENT:
+		hint_incident(alert, out);
 		break;
 	case ALERT_LOCK_SUSPECTED:
 		snprintf(out, HINT_BYTES, "%s: deadhold explain %s says how to tell",

@@ -14,6 +14,8 @@
 #define MARKS_LIMIT 4096 /* orphans of one incident whose end is waited for */
 #define FATAL_LIMIT 64	 /* fatal signals that may yet end their process */
 #define OVER_LIMIT  4096 /* processes that ended, for signals that are told late */
+#define SUSPICIONS  1024 /* that may yet be proven */
+#define GONE_TIMES  2	 /* one reading may be ahead of the record of the end */
 
 /* An orphan of an incident. */
 struct mark {
@@ -27,6 +29,9 @@ struct incident {
 	struct process_info process;
 	enum severity severity;
 	bool opened, shown;
+	uint64_t opened_ns;
+	bool asked;	   /* whether its process is there */
+	unsigned int gone; /* so many times in a row it was not */
 	uint64_t last_death_ns;
 	uint64_t said_victims, said_dead, said_locks;
 	size_t n_locks;
@@ -63,6 +68,16 @@ struct over {
 	uint64_t time_ns;
 };
 
+/* A lock-suspected that was written. seq 0: free. */
+struct suspicion {
+	uint64_t seq;
+	int32_t pid;
+	uint64_t start_ticks;
+	struct thread_info thread;
+	char orphan_id[48];
+	size_t n_locks; /* that are not cleared */
+};
+
 struct incidents {
 	char run_id[33];
 	size_t limit, victims_limit;
@@ -73,7 +88,8 @@ struct incidents {
 	struct victim *victims;
 	struct fatal fatal[FATAL_LIMIT];
 	struct over over[OVER_LIMIT];
-	size_t next_fatal, next_over;
+	struct suspicion suspicions[SUSPICIONS];
+	size_t next_fatal, next_over, next_suspicion;
 	uint64_t number, lost;
 };
 
@@ -433,6 +449,7 @@ static void incident_tell(struct incidents *incidents, struct incident *incident
 static void incident_open(struct incidents *incidents, struct incident *incident, uint64_t time_ns)
 {
 	incident->opened = true;
+	incident->opened_ns = time_ns;
 	snprintf(incident->info.id, sizeof(incident->info.id), "%s:i%" PRIu64, incidents->run_id,
 		 ++incidents->number);
 	incident_tell(incidents, incident, time_ns);
@@ -470,6 +487,78 @@ static void incident_judge(struct incidents *incidents, struct incident *inciden
 	}
 }
 
+/* ---- suspicions ---- */
+
+/* What was suspected of a thread of which more is known now. */
+static void suspicions_join(struct incidents *incidents, struct incident *incident,
+			    const struct thread_info *thread)
+{
+	size_t i;
+
+	for (i = 0; i < SUSPICIONS && thread_known(thread); i++) {
+		struct suspicion *suspicion = &incidents->suspicions[i];
+
+		if (!suspicion->seq || !thread_equal(&suspicion->thread, thread) ||
+		    !process_is(&incident->process, suspicion->pid, suspicion->start_ticks))
+			continue;
+		chain_add(incident, suspicion->seq);
+		suspicion->seq = 0;
+	}
+}
+
+/* It may be chance: it opens nothing, and adds no lock and no dead thread to what is known. */
+static void take_suspected(struct incidents *incidents, const struct alert *alert, uint64_t seq)
+{
+	struct incident *incident;
+	struct suspicion *suspicion;
+
+	if (!seq || !thread_known(&alert->thread))
+		return;
+	DL_FOREACH(incidents->all, incident)
+	{
+		if (process_is(&incident->process, alert->process.pid,
+			       alert->process.start_ticks) &&
+		    incident_dead(incident, &alert->thread)) {
+			chain_add(incident, seq);
+			return;
+		}
+	}
+	suspicion = &incidents->suspicions[incidents->next_suspicion++ % SUSPICIONS];
+	incidents->lost += suspicion->seq != 0;
+	*suspicion = (struct suspicion){ .seq = seq,
+					 .pid = alert->process.pid,
+					 .start_ticks = alert->process.start_ticks,
+					 .thread = alert->thread,
+					 .n_locks = alert->n_locks };
+	memcpy(suspicion->orphan_id, alert->orphan_id, sizeof(suspicion->orphan_id));
+}
+
+/* One of its locks is no orphan any more. */
+static void suspicion_cleared(struct incidents *incidents, const char *orphan_id)
+{
+	size_t i;
+
+	for (i = 0; i < SUSPICIONS; i++) {
+		struct suspicion *suspicion = &incidents->suspicions[i];
+
+		if (suspicion->seq && !strcmp(suspicion->orphan_id, orphan_id) &&
+		    !--suspicion->n_locks)
+			suspicion->seq = 0;
+	}
+}
+
+static void suspicions_over(struct incidents *incidents, int32_t pid, uint64_t start_ticks)
+{
+	size_t i;
+
+	for (i = 0; i < SUSPICIONS; i++) {
+		struct suspicion *suspicion = &incidents->suspicions[i];
+
+		if (suspicion->pid == pid && suspicion->start_ticks == start_ticks)
+			suspicion->seq = 0;
+	}
+}
+
 /* ---- orphans ---- */
 
 /* Killed, and not only unlucky to return; and left something that nobody gives back. */
@@ -496,6 +585,7 @@ static void take_orphaned(struct incidents *incidents, const struct alert *alert
 		return;
 	dead_add(incident, &alert->thread, &alert->exit, alert->cause);
 	chain_add(incident, seq);
+	suspicions_join(incidents, incident, &alert->thread);
 	for (i = 0; i < alert->n_locks; i++)
 		lock_add(incidents, incident, alert->orphan_id, &alert->locks[i]);
 	for (i = 0; i < alert->n_waiters; i++) {
@@ -519,6 +609,7 @@ static struct incident *incident_of_wait(struct incidents *incidents, const stru
 	if (!incident)
 		return NULL;
 	dead_add(incident, &alert->owner, &alert->exit, NULL);
+	suspicions_join(incidents, incident, &alert->owner);
 	lock_add(incidents, incident, alert->orphan_id, &alert->locks[0]);
 	return incident;
 }
@@ -547,8 +638,10 @@ static void take_cleared(struct incidents *incidents, const struct alert *alert,
 	struct mark mark = mark_of(alert->orphan_id, &alert->locks[0]), *found;
 	struct incident *incident = incident_of_orphan(incidents, &mark);
 
-	if (!incident)
+	if (!incident) {
+		suspicion_cleared(incidents, alert->orphan_id);
 		return;
+	}
 	chain_add(incident, seq);
 	found = mark_find(incident, &mark);
 	incident->n_open -= found->open;
@@ -694,11 +787,41 @@ void incidents_process_over(struct incidents *incidents, int32_t pid, uint64_t s
 	struct fatal *fatal;
 
 	*over = (struct over){ pid, start_ticks, signal, time_ns };
+	suspicions_over(incidents, pid, start_ticks);
 	fatal = incident ? NULL : fatal_find(incidents, over);
 	if (fatal)
 		incident = killed_open(incidents, fatal->alert, fatal->seq, time_ns);
 	if (incident)
 		incident_close(incidents, incident, CLEARED_PROCESS_EXIT, time_ns);
+}
+
+/* ---- processes whose end is not told ---- */
+
+void incidents_ask(struct incidents *incidents, uint64_t now_ns, incident_ask *ask, void *context)
+{
+	struct incident *incident;
+
+	DL_FOREACH(incidents->all, incident)
+	{
+		if (incident->info.killed && !incident->asked &&
+		    incident->opened_ns + ENDING_NS <= now_ns)
+			incident->asked = ask(context, incident->process.pid,
+					      incident->process.start_ticks);
+	}
+}
+
+void incidents_answer(struct incidents *incidents, int32_t pid, uint64_t start_ticks, bool gone,
+		      uint64_t now_ns)
+{
+	struct process_info process = { .pid = pid, .start_ticks = start_ticks };
+	struct incident *incident = killed_find(incidents, &process);
+
+	if (!incident)
+		return;
+	incident->asked = false;
+	incident->gone = gone ? incident->gone + 1 : 0;
+	if (incident->gone == GONE_TIMES)
+		incident_close(incidents, incident, CLEARED_GONE, now_ns);
 }
 
 /* ---- all of it ---- */
@@ -708,6 +831,9 @@ void incidents_take(struct incidents *incidents, const struct alert *alert, uint
 	switch (alert->kind) {
 	case ALERT_LOCK_ORPHANED:
 		take_orphaned(incidents, alert, seq);
+		break;
+	case ALERT_LOCK_SUSPECTED:
+		take_suspected(incidents, alert, seq);
 		break;
 	case ALERT_ORPHAN_WAIT:
 		take_wait(incidents, alert, seq);

@@ -8,6 +8,7 @@
  * with the first link that hurts: a thread is stuck for ever on an orphan; a thread was killed (cancelled,
  * by seccomp, or ended after an exception was thrown into it) and held locks that nothing recovers; or a
  * signal at a thread ended its process. It closes when its last orphan is cleared, or with the process.
+ * What is merely suspected opens none; it is a link of the chain where more is known of the same thread.
  */
 #ifndef DEADHOLD_INCIDENT_H
 #define DEADHOLD_INCIDENT_H
@@ -57,7 +58,19 @@ bool incidents_anybody_stuck(const struct incidents *incidents);
 void incidents_process_over(struct incidents *incidents, int32_t pid, uint64_t start_ticks,
 			    int32_t signal, uint64_t time_ns);
 
-/* Incidents and victims for which there was no room. */
+/*
+ * A process that a signal has begun to end, and whose end nobody has told for ENDING_NS: it may be held up,
+ * or the record of its end was lost. ask: is it there? False: it can't be asked now. Of each such process
+ * once, until incidents_answer() has come.
+ */
+#define ENDING_NS 2000000000ull
+typedef bool incident_ask(void *context, int32_t pid, uint64_t start_ticks);
+void incidents_ask(struct incidents *incidents, uint64_t now_ns, incident_ask *ask, void *context);
+/* Found gone twice, it is over, and how it ended was not seen. */
+void incidents_answer(struct incidents *incidents, int32_t pid, uint64_t start_ticks, bool gone,
+		      uint64_t now_ns);
+
+/* Incidents, victims and suspicions for which there was no room. */
 uint64_t incidents_lost(const struct incidents *incidents);
 /* Incidents that are open. */
 size_t incidents_open(const struct incidents *incidents);

@@ -691,7 +691,10 @@ static void details_incident(FILE *out, const struct alert *alert, const struct 
 	detail_more(out, info->victims_count, alert->n_waiters, "stuck thread");
 	detail_process(out, &alert->process, run);
 	if (info->state == INCIDENT_CLOSED && info->close_reason < CLEARED_HOWS)
-		detail(out, "over: %s", over[info->close_reason]);
+		detail(out, "over: %s",
+		       info->killed && info->close_reason == CLEARED_GONE
+			       ? "the process is gone; its end was not seen"
+			       : over[info->close_reason]);
 	detail(out, "incident %s, revision %" PRIu64, info->id, info->revision);
 }
 

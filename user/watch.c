@@ -508,6 +508,23 @@ static void noise_say(struct watch *w, uint64_t now)
 	w->noise_due_ns = now + w->agent.options->noise_interval_s * 1e9;
 }
 
+static void ending_looked(void *context, const struct look *look, const struct look_answer *answer)
+{
+	struct agent *agent = context;
+
+	if (answer->error != -ECANCELED)
+		incidents_answer(agent->stream.incidents, look->tgid, look->start_ticks,
+				 answer->error == -ESRCH, host_now());
+}
+
+static bool ending_ask(void *context, int32_t pid, uint64_t start_ticks)
+{
+	struct agent *agent = context;
+	struct look look = { .tgid = pid, .start_ticks = start_ticks };
+
+	return !reader_look(agent->reader, &look, ending_looked, agent);
+}
+
 static void due_run(struct watch *w)
 {
 	uint64_t now = host_now();
@@ -521,6 +538,8 @@ static void due_run(struct watch *w)
 	killed_flush(w->agent.killed, false);
 	if (sweep_due(w->agent.sweep) && sweep_due(w->agent.sweep) <= now) {
 		cases_tick(w->agent.cases);
+		if (w->agent.stream.incidents)
+			incidents_ask(w->agent.stream.incidents, now, ending_ask, &w->agent);
 		sweep_begin(w->agent.sweep);
 	}
 	if (w->loss_due_ns <= now) {

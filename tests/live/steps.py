@@ -79,14 +79,15 @@ class Steps(Workload):
 # --- Threads that do not run for a while. -------------------------------------------------------
 
 PTRACE_DETACH, PTRACE_SYSCALL, PTRACE_SEIZE, PTRACE_INTERRUPT = 17, 24, 0x4206, 0x4207
+PTRACE_O_TRACEEXIT = 0x40
 WALL = 0x40000000  # waitpid() for threads, too
 
 
-def ptrace(request, tid):
+def ptrace(request, tid, data=None):
     libc = ctypes.CDLL(None, use_errno=True)
     libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p]
     libc.ptrace.restype = ctypes.c_long
-    if libc.ptrace(request, tid, None, None):
+    if libc.ptrace(request, tid, None, data):
         raise OSError(ctypes.get_errno(), f"ptrace({request:#x}, {tid})")
 
 
@@ -99,6 +100,16 @@ def held_back(tid):
         ptrace(PTRACE_INTERRUPT, tid)
         os.waitpid(tid, WALL)
         yield
+    finally:
+        ptrace(PTRACE_DETACH, tid)
+
+
+@contextlib.contextmanager
+def held_at_its_end(tid):
+    """One thread stops before it ends; calls what it gives to wait until it has come to that."""
+    ptrace(PTRACE_SEIZE, tid, PTRACE_O_TRACEEXIT)
+    try:
+        yield lambda: os.waitpid(tid, WALL)
     finally:
         ptrace(PTRACE_DETACH, tid)
 

@@ -292,8 +292,13 @@ def test_suspected_then_waited_for(agent, start_places):
     owner = step(w, "hold")
     step(w, "die")
     agent.wait_for(kind="lock-suspected", pid=owner["pid"])
+    assert not agent.alerts_of(owner["pid"], kinds=["incident"]), "of a suspicion alone"
     step(w, "wait")
     agent.wait_for(kind="orphan-wait", pid=owner["pid"])
+    (incident,) = agent.alerts_of(owner["pid"], kinds=["incident"])
+    said = {a["id"]: a["kind"] for a in agent.alerts}
+    assert [said[link] for link in incident["chain"]] == ["lock-suspected", "lock-orphaned"]
+    assert incident["severity"] == "critical" and incident["locks_count"] == 1
     expect(agent, w, [
         {"kind": "lock-suspected", "severity": "warning"},
         {"kind": "lock-orphaned", "severity": "critical", "locks": [{"proof": "waiter"}]},

@@ -4,7 +4,8 @@ acquire that was seen, and by no release that was. From 3.13.1 on there is nothi
 
 import pytest
 
-from deadhold import ABSENT, ANY, LOCK_KINDS, TIMEOUT, address, expect, matching
+from calls import needs_uprobes
+from deadhold import ABSENT, ANY, LOCK_KINDS, TIMEOUT, address, difference, expect, matching
 from python import WANTED, Python, interpreter
 from steps import cleared
 
@@ -85,6 +86,41 @@ def test_lock_left(start_deep, python, end):
         ],
         kinds=LOCK_KINDS,
     )
+
+
+@pytest.mark.parametrize("end", ["main throw owner", "owner return"])
+def test_incident_of_a_lock_left(start_deep, python, end):
+    """That a lock was left is no incident. But that of a thread that was killed is one, a warning; and
+    whoever waits makes either of them critical."""
+    agent = start_deep()
+    needs_uprobes(agent)
+    python.do("owner acquire L")
+    if "throw" in end:
+        python.go("owner spin")
+        python.event("done", step="owner spin")
+    owner = python.dies(end)
+    agent.wait_for(kind="lock-orphaned", pid=python.pid)
+    agent.wait_sweeps(2)
+    alone = agent.alerts_of(python.pid, kinds=["incident"])
+    waiter = python.blocks("waiter acquire L")
+    agent.wait_for(kind="orphan-wait", pid=python.pid)
+    agent.stop()
+    said = {a["id"]: a["kind"] for a in agent.alerts}
+    *before, last = agent.alerts_of(python.pid, kinds=["incident"])
+    assert difference(last, {
+        "severity": "critical",
+        "dead": [{"thread": {"tid": owner["tid"]}}],
+        "locks": [HELD],
+        "victims": {"count": 1, "sample": [{"thread": {"tid": waiter["tid"]}}]},
+    }) is None, agent.said()
+    assert before == alone
+    if "throw" in end:
+        (first,) = alone
+        assert (first["severity"], first["state"]) == ("warning", "open"), agent.said()
+        assert first["cause"]["kind"] == "async-exception"
+        assert {"async-exception", "lock-orphaned"} <= {said[link] for link in first["chain"]}
+    else:
+        assert alone == [] and last["state"] == "open", agent.said()
 
 
 def test_lock_waited_for(start_deep, python):

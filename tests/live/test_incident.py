@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from calls import needs_uprobes
-from deadhold import ABSENT, ANY, address, any_order, difference, one_of
+from deadhold import ABSENT, ANY, address, any_order, difference, matching, one_of
 from signals import SIGTERM, SIGUSR1, Actor, RawAgent
-from steps import lock, thread
+from steps import held_at_its_end, lock, thread
 from test_signals import CONTAINER, cgroup  # noqa: F401 # a fixture
 
 SERVICE = pathlib.Path(__file__).with_name("python_service.py")
@@ -87,8 +87,10 @@ def test_hangs_and_is_over(agent, start_steps):
     agent.wait_for(kind="incident", pid=w.pid, state="closed")
     cause = one_of(NONE, ABSENT) if agent.rung("exit") == "late" else NONE
     first = opened(w, owner, [victim(b, lock=0)], locks=[lock(owner)], locks_count=1, cause=cause,
-                   headline=f"lock_steps[{w.pid}]: 1 hangs behind dead owner[{owner['tid']}]")
-    last = {**first, "state": "closed", "close_reason": "foreign-unlock"}
+                   headline=f"lock_steps[{w.pid}]: 1 hangs behind dead owner[{owner['tid']}]",
+                   hint=matching("^only a restart frees what is stuck"))
+    last = {**first, "state": "closed", "close_reason": "foreign-unlock",
+            "hint": matching("^(?!only a restart)")}
     got = expect_incidents(agent, w.pid, [first, last])
     assert kinds_of(agent, got[1]) == ["lock-orphaned", "orphan-wait", "orphan-cleared"]
     assert got[1]["message"] == "over: " + got[0]["message"] == "over: " + got[0]["headline"]
@@ -438,6 +440,23 @@ def test_signal_ends_the_process(agent, start_actor, call, kind, number):
     assert kinds_of(agent, got[0]) == [kind]
 
 
+def test_end_is_held_up(agent, start_actor):
+    """A process that is ending may take its time: it is not over before it is."""
+    target = start_actor(name="sig-web", threads=["http-1"])
+    sender = start_actor(name="sig-watchdog", threads=["checker"])
+    with held_at_its_end(target.pid) as end:
+        sender.send("tgkill", SIGTERM, target)
+        end()
+        agent.wait_for(kind="incident", pid=target.pid, state="open")
+        agent.wait_sweeps(6)
+        assert [a["state"] for a in incidents(agent, target.pid)] == ["open"], agent.said()
+    target.workload.wait()
+    agent.wait_for(kind="incident", pid=target.pid, state="closed")
+    first = {"state": "open", "hint": matching("^no signal ends one thread")}
+    expect_incidents(agent, target.pid, [first, {**first, "state": "closed",
+                                                 "close_reason": "process-exit"}])
+
+
 def test_core_dump(agent, start_actor):
     """A signal that dumps core ends the process by the thread that takes it: after the send, and by that
     number, is all that can be said."""
@@ -573,6 +592,7 @@ def test_the_story_in_text(agent, start_steps, request, place):
         *([f"lock_steps runs in container {CONTAINER[:12]}"] if "container" in place else []),
         r"over: the process ended",
         r"incident [0-9a-f]{32}:i\d+, revision 3",
+        r"hint: cancelled while it held it: use a stop flag, or a cleanup handler that unlocks",
     ]
     got = [blocks[2][0], *unwrapped(blocks[2][1:])]
     assert len(got) == len(lines), got

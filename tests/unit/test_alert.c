@@ -691,22 +691,28 @@ static void test_incident(void **state)
 	struct waiter_info waiters[] = { http_waits, http_waits };
 
 	(void)state;
-	assert_text(alert,
-		    "13:03:11.482 CRITICAL incident web[4700]: 12 hang behind dead worker-3[4712]\n"
-		    "  cause: pthread_cancel from http-2 (tid 4713), 12 ms before: that ended it\n"
-		    "  died: worker-3 (tid 4712): it was cancelled with pthread_cancel\n"
-		    "  lock 0x55d0c2f050e0: normal mutex, proof waiter, /usr/bin/web+0x40e0\n"
-		    "        (queue_lock)\n"
-		    "  stuck: http-2 (tid 4713) waits for ever, for 2.1 s already\n"
-		    "  and 11 more stuck threads\n"
-		    "  web runs in unit web.service\n"
-		    "  incident 9c1e47d20ab35f68:i1, revision 2\n");
+	assert_text(
+		alert,
+		"13:03:11.482 CRITICAL incident web[4700]: 12 hang behind dead worker-3[4712]\n"
+		"  cause: pthread_cancel from http-2 (tid 4713), 12 ms before: that ended it\n"
+		"  died: worker-3 (tid 4712): it was cancelled with pthread_cancel\n"
+		"  lock 0x55d0c2f050e0: normal mutex, proof waiter, /usr/bin/web+0x40e0\n"
+		"        (queue_lock)\n"
+		"  stuck: http-2 (tid 4713) waits for ever, for 2.1 s already\n"
+		"  and 11 more stuck threads\n"
+		"  web runs in unit web.service\n"
+		"  incident 9c1e47d20ab35f68:i1, revision 2\n"
+		"  hint: only a restart frees what is stuck; cancelled while it held it: use a\n"
+		"        stop flag, or a cleanup handler that unlocks\n");
 	waiters[1].behind = http;
 	waiters[1].thread = worker;
 	alert.waiters = waiters;
 	alert.n_waiters = 2;
 	assert_detail(alert, "stuck: worker-3 (tid 4712) waits for http-2 (tid 4713), for 2.1 s "
 			     "already");
+	waiters[1].behind_process = (struct process_name){ .pid = 5000, .comm = "db" };
+	assert_detail(alert, "stuck: worker-3 (tid 4712) waits for http-2 (tid 4713) of db (pid "
+			     "5000), for");
 	info.state = INCIDENT_CLOSED;
 	info.close_reason = CLEARED_EXEC;
 	assert_detail(alert, "over: the process became another program");
@@ -741,7 +747,14 @@ static void test_incident_of_a_signal(void **state)
 		"        that ended it\n"
 		"  died: worker-3 (tid 4712): its process was killed with SIGTERM\n"
 		"  web runs in unit web.service\n"
-		"  incident 9c1e47d20ab35f68:i1, revision 2\n");
+		"  incident 9c1e47d20ab35f68:i1, revision 2\n"
+		"  hint: no signal ends one thread: let it read a stop flag (deadhold explain\n"
+		"        tid-kill)\n");
+	info.state = INCIDENT_CLOSED;
+	info.close_reason = CLEARED_GONE;
+	assert_detail(alert, "over: the process is gone; its end was not seen");
+	info.killed = false;
+	assert_detail(alert, "over: the lock is gone");
 }
 
 static void test_json_of_incidents(void **state)
@@ -749,12 +762,13 @@ static void test_json_of_incidents(void **state)
 	struct incident_info info = hanging;
 	struct cause_info none = { .kind = CAUSE_NONE };
 	struct alert alert = sample_incident(&info, &cancelled);
+	struct waiter_info http_waits_behind = http_waits;
 	json_t *json = json_of(alert);
 
 	(void)state;
 	assert_own_members(json,
 			   "incident_id revision state headline process cause dead dead_count "
-			   "locks locks_count victims chain");
+			   "locks locks_count victims chain hint");
 	assert_json_string(json, "state", "updated");
 	assert_json_string(json, "headline", "web[4700]: 12 hang behind dead worker-3[4712]");
 	assert_json_string(json, "message", "web[4700]: 12 hang behind dead worker-3[4712]");
@@ -769,6 +783,14 @@ static void test_json_of_incidents(void **state)
 	json = json_of(alert);
 	assert_json_string(json, "close_reason", "recovered");
 	assert_json_string(json, "message", "over: web[4700]: 12 hang behind dead worker-3[4712]");
+	json_decref(json);
+	http_waits_behind.behind_process = (struct process_name){ .pid = 5000, .comm = "db" };
+	alert.waiters = &http_waits_behind;
+	json = json_of(alert);
+	assert_json_number(json_array_get(member(json, "victims.sample"), 0), "behind_process.pid",
+			   5000);
+	assert_json_string(json_array_get(member(json, "victims.sample"), 0), "behind_process.comm",
+			   "db");
 	json_decref(json);
 	json = json_of(sample_incident(&info, &none));
 	assert_json_string(json, "cause.kind", "none");

@@ -129,6 +129,35 @@ static void nothing_to_say(void **state)
 	assert_hint((struct alert){ .kind = ALERT_KINDS }, "");
 }
 
+static void of_an_incident(void **state)
+{
+	struct incident_info info = { .victims_count = 1 };
+	struct alert alert = orphan(EXIT_CANCEL, SEVERITY_CRITICAL);
+
+	(void)state;
+	alert.kind = ALERT_INCIDENT;
+	assert_hint(alert, ""); /* nothing is known of it */
+	alert.incident = &info;
+	assert_hint(alert, "only a restart frees what is stuck; cancelled while it held it: *");
+	info.state = INCIDENT_UPDATED;
+	assert_hint(alert, "only a restart frees what is stuck; cancelled while it held it: *");
+	info.state = INCIDENT_CLOSED;
+	assert_hint(alert, "cancelled while it held it: *");
+	info.state = INCIDENT_OPEN;
+	info.victims_count = 0;
+	assert_hint(alert, "cancelled while it held it: *");
+	alert.exit.reason = EXIT_UNKNOWN;
+	assert_hint(alert, "");
+	info.killed = true;
+	info.dead[0].cause.kind = CAUSE_TID_KILL;
+	assert_hint(
+		alert,
+		"no signal ends one thread: let it read a stop flag (deadhold explain tid-kill)");
+	info.dead[0].cause.kind = CAUSE_THREAD_SIGNAL;
+	assert_hint(alert, "no signal ends one thread: let it read a stop flag (deadhold "
+			   "explain thread-signal)");
+}
+
 /* A word that a hint sends its reader to has a page; and none is cut off. */
 static void hints_lead_somewhere(void **state)
 {
@@ -137,12 +166,15 @@ static void hints_lead_somewhere(void **state)
 	(void)state;
 	for (int kind = 0; kind < ALERT_KINDS; kind++) {
 		for (int reason = 0; reason < EXIT_REASONS; reason++) {
+			const struct incident_info incident = { .victims_count = 1,
+								.killed = reason % 2 };
 			struct alert alert = orphan(reason, SEVERITY_CRITICAL);
 			char hint[HINT_BYTES], *word;
 			struct page page;
 
 			alert.kind = kind;
 			alert.signal.fatal = true;
+			alert.incident = &incident;
 			alert_hint(&alert, hint);
 			assert_true(strlen(hint) < HINT_BYTES - 1);
 			word = strstr(hint, command);
@@ -165,6 +197,7 @@ int main(void)
 		cmocka_unit_test(hints_lead_somewhere),
 		cmocka_unit_test(suspicions),
 		cmocka_unit_test(forced_ends),
+		cmocka_unit_test(of_an_incident),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

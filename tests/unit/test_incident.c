@@ -516,6 +516,146 @@ static void behind_in_other_processes(void **state)
 	incidents_free(incidents);
 }
 
+/* Of its end nobody tells: it is asked for, in time, and believed the second time. */
+static size_t n_asked;
+static bool may_ask;
+
+static bool ask(void *context, int32_t pid, uint64_t start_ticks)
+{
+	(void)context;
+	assert_int_equal(pid, 60);
+	assert_int_equal(start_ticks, 160);
+	n_asked++;
+	return may_ask;
+}
+
+static void asked(struct incidents *incidents, uint64_t now_ns, size_t n)
+{
+	n_asked = 0;
+	incidents_ask(incidents, now_ns, ask, NULL);
+	assert_int_equal(n_asked, n);
+}
+
+static void an_end_is_not_told(void **state)
+{
+	struct incidents *incidents = start(8, 100);
+	struct lock_info lock = lock_at(0x1000);
+	struct alert alert = waits(12, "o1", &lock);
+	const struct told *t;
+
+	(void)state;
+	incidents_take(incidents, &alert, 1); /* an incident of another kind */
+	alert = fatal(ALERT_TID_KILL, 15, true);
+	alert.process = process_of(60);
+	incidents_take(incidents, &alert, 2);
+	assert_int_equal(last(2)->info.state, INCIDENT_OPEN);
+	asked(incidents, alert.time_ns + ENDING_NS - 1, 0);
+	may_ask = false;
+	asked(incidents, alert.time_ns + ENDING_NS, 1);
+	may_ask = true;
+	asked(incidents, alert.time_ns + ENDING_NS, 1);
+	asked(incidents, alert.time_ns + ENDING_NS, 0); /* it has not been answered */
+	incidents_answer(incidents, 60, 160, true, 105 * S);
+	asked(incidents, 106 * S, 1);
+	incidents_answer(incidents, 60, 160, false, 106 * S); /* another thread had it read wrong */
+	asked(incidents, 107 * S, 1);
+	incidents_answer(incidents, 60, 160, true, 107 * S);
+	incidents_answer(incidents, 60, 161, true, 107 * S); /* another process */
+	last(2);
+	asked(incidents, 108 * S, 1);
+	incidents_answer(incidents, 60, 160, true, 108 * S);
+	t = last(3);
+	assert_int_equal(t->info.state, INCIDENT_CLOSED);
+	assert_int_equal(t->info.close_reason, CLEARED_GONE);
+	assert_int_equal(t->time_ns, 108 * S);
+	incidents_answer(incidents, 60, 160, true, 109 * S);
+	incidents_process_over(incidents, 60, 160, 15, 110 * S); /* it was only late */
+	asked(incidents, 111 * S, 0);
+	last(3);
+	assert_int_equal(incidents_open(incidents), 1);
+	incidents_free(incidents);
+}
+
+static struct alert suspected(int32_t tid, const char *id, const struct lock_info *locks, size_t n)
+{
+	struct alert alert = orphaned(tid, id, locks, n);
+
+	alert.kind = ALERT_LOCK_SUSPECTED;
+	return alert;
+}
+
+/* Opens nothing, whoever waits, and adds nobody to the dead. What is proven later has it in its chain. */
+static void suspicion_is_no_incident(void **state)
+{
+	struct incidents *incidents = start(8, 100);
+	struct lock_info locks[] = { lock_at(0x1000), lock_at(0x2000) };
+	struct waiter_info waiter = waiter_of(12, 0);
+	struct alert alert = suspected(OWNER, "o1", locks, 1);
+	const struct told *t;
+
+	(void)state;
+	alert.waiters = &waiter;
+	alert.n_waiters = 1;
+	alert.exit.reason = EXIT_CANCEL;
+	incidents_take(incidents, &alert, 1);
+	alert = suspected(14, "o2", locks, 1); /* another thread that died in that second */
+	incidents_take(incidents, &alert, 2);
+	alert = suspected(OWNER, "o3", locks, 1); /* of another process */
+	alert.process = process_of(20);
+	incidents_take(incidents, &alert, 3);
+	assert_int_equal(n_told, 0);
+	alert = orphaned(OWNER, "o4", locks, 1);
+	alert.waiters = &waiter;
+	alert.n_waiters = 1;
+	incidents_take(incidents, &alert, 4);
+	t = last(1);
+	assert_int_equal(t->info.n_chain, 2);
+	assert_int_equal(t->info.chain[0], 1);
+	assert_int_equal(t->info.chain[1], 4);
+	assert_int_equal(t->info.dead_count, 1);
+	assert_int_equal(t->info.locks_count, 1);
+	/* Nor one that comes after it. */
+	alert = suspected(OWNER, "o5", &locks[1], 1);
+	incidents_take(incidents, &alert, 5);
+	last(1);
+	alert = cleared("o4", &locks[0], CLEARED_FOREIGN_UNLOCK);
+	incidents_take(incidents, &alert, 6);
+	t = last(2);
+	assert_int_equal(t->info.state, INCIDENT_CLOSED);
+	assert_int_equal(t->info.n_chain, 4);
+	assert_int_equal(t->info.chain[2], 5);
+	assert_int_equal(t->info.locks_count, 1);
+	incidents_free(incidents);
+}
+
+/* Unlocked, or gone with its process: no link any more. */
+static void suspicion_is_over(void **state)
+{
+	struct incidents *incidents = start(8, 100);
+	struct lock_info locks[] = { lock_at(0x1000), lock_at(0x2000) };
+	struct alert alert = suspected(OWNER, "o1", locks, 2);
+
+	(void)state;
+	incidents_take(incidents, &alert, 1);
+	alert = cleared("o1", &locks[0], CLEARED_FOREIGN_UNLOCK);
+	incidents_take(incidents, &alert, 2);
+	alert = waits(12, "o2", &locks[1]);
+	incidents_take(incidents, &alert, 3);
+	assert_int_equal(last(1)->info.n_chain, 2); /* the other lock may still be one */
+	alert = suspected(21, "o3", locks, 1);
+	alert.process = process_of(20);
+	incidents_take(incidents, &alert, 4);
+	alert = cleared("o3", &locks[0], CLEARED_GONE);
+	incidents_take(incidents, &alert, 5);
+	alert = orphaned(21, "o4", locks, 1);
+	alert.process = process_of(20);
+	alert.exit.reason = EXIT_CANCEL;
+	incidents_take(incidents, &alert, 6);
+	assert_int_equal(last(2)->info.n_chain, 1);
+	assert_int_equal(incidents_lost(incidents), 0);
+	incidents_free(incidents);
+}
+
 static void bounded(void **state)
 {
 	struct incidents *incidents = start(4, 6);
@@ -554,6 +694,15 @@ static void bounded(void **state)
 	}
 	assert_int_equal(incidents_open(incidents), 4);
 	assert_int_equal(incidents_lost(incidents), 6);
+	/* A suspicion makes room for a later one, unless it is over. */
+	for (pid = 1000; pid < 1000 + 1024 + 3; pid++) {
+		alert = suspected(OWNER, "o4", &lock, 1);
+		alert.process = process_of(pid);
+		incidents_take(incidents, &alert, pid);
+		if (pid == 1001)
+			incidents_process_over(incidents, 1001, 1101, 0, 101 * S);
+	}
+	assert_int_equal(incidents_lost(incidents), 8);
 	incidents_free(incidents);
 }
 
@@ -595,6 +744,9 @@ int main(void)
 		cmocka_unit_test(a_fatal_signal_may_end_it_later),
 		cmocka_unit_test(behind),
 		cmocka_unit_test(behind_in_other_processes),
+		cmocka_unit_test(an_end_is_not_told),
+		cmocka_unit_test(suspicion_is_no_incident),
+		cmocka_unit_test(suspicion_is_over),
 		cmocka_unit_test(bounded),
 		cmocka_unit_test(not_shown),
 	};
