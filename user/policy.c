@@ -8,7 +8,7 @@
 /* x86's and arm64's numbers, as the kernel has them. */
 enum { USR1 = 10, USR2 = 12, URG = 23, XCPU = 24, VTALRM = 26, PROF = 27, PWR = 30 };
 
-/* Sources: the runtimes' own code. What was run on the real thing, tests/live/test_noise.py says. */
+/* Sources: the runtimes' own code. What was run on the real thing, tests/live/test_minute.py says. */
 static const struct policy_rule rules[] = {
 	{
 		.rule = { .signals = ANY_SIGNAL, .relation = NOISE_SAME_THREAD },

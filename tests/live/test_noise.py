@@ -1,154 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What real language runtimes do to their own threads is folded and counted, what looks like it is not.
+"""What language runtimes do to their own threads is folded and counted, what looks like it is not. The
+real runtimes are in test_minute.py."""
 
-The runtimes run under load, for SECONDS; one that is not installed is a SKIP. Beside the agent under
-test runs one with --all-signals: what the one lists, the other must have counted."""
-
-import collections
-import os
-import pathlib
 import shutil
 import subprocess
 
 import pytest
 
-from deadhold import LIVE, SCALE, TIMEOUT, Agent
+from deadhold import LIVE, SCALE
 from signals import (
     SI_TKILL,
     SIGUSR1,
     SIGUSR2,
     Actor,
     alert,
-    losses_of,
     noise_of,
     signal_object,
 )
 
-SECONDS = max(2, int(10 * SCALE))
-SIGNAL_LOSSES = {"signals", "noise", "ring-buffer", "recursion", "memory"}
-SOURCES = pathlib.Path(__file__).parent / "noise"
 PYTHON = "/usr/bin/python3"
-
-
-class Load:
-    """A process that waits under its PID until it is told to become the program."""
-
-    def __init__(self, command, folder):
-        words = ["sh", "-c", 'read go; exec "$@"', "sh", *map(str, command)]
-        self.process = subprocess.Popen(
-            words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            cwd=folder,
-            text=True,
-        )
-        self.pid = self.process.pid
-
-    def run(self):
-        """To its end, which it reaches by itself."""
-        try:
-            out, _ = self.process.communicate("go\n", timeout=SECONDS * 10 + TIMEOUT)
-        finally:
-            self.process.kill()
-        assert self.process.returncode == 0 and out.endswith("done\n"), out
-
-
-def need(*programs):
-    for program in programs:
-        if not shutil.which(program):
-            pytest.skip(f"{program} is not installed")
-
-
-def build(folder, *command, **env):
-    done = subprocess.run(
-        list(map(str, command)), cwd=folder, env={**os.environ, **env}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def jvm(folder):
-    """With the flight recorder, which suspends threads to look at their stacks."""
-    need("javac", "java")
-    build(folder, "javac", "-d", folder, SOURCES / "Load.java")
-    record = f"-XX:StartFlightRecording=settings=profile,filename={folder}/load.jfr"
-    return ["java", record, "-cp", folder, "Load", SECONDS]
-
-
-def go(folder):
-    need("go")
-    env = {"GOCACHE": f"{folder}/cache", "GO111MODULE": "off"}
-    build(folder, "go", "build", "-o", folder / "load-go", SOURCES / "load.go", **env)
-    return [folder / "load-go", SECONDS]
-
-
-def node(folder):
-    need("node")
-    return ["node", "--cpu-prof", f"--cpu-prof-dir={folder}", SOURCES / "load.js", SECONDS]
-
-
-def guile(folder):
-    need("guile")
-    return ["guile", "--no-auto-compile", SOURCES / "load.scm", SECONDS]
-
-
-def mono(folder):
-    need("mcs", "mono")
-    build(folder, "mcs", f"-out:{folder}/Load.exe", SOURCES / "Load.cs")
-    return ["mono", folder / "Load.exe", SECONDS]
-
-
-def sbcl(folder):
-    need("sbcl")
-    return ["sbcl", "--script", SOURCES / "load.lisp", SECONDS]
-
-
-def ruby(folder):
-    need("ruby")
-    return ["ruby", SOURCES / "load.rb", SECONDS]
-
-
-def gdc(folder):
-    need("gdc")
-    build(folder, "gdc", "-o", folder / "load-d", SOURCES / "load.d")
-    return [folder / "load-d", SECONDS]
-
-
-def cpython(folder):
-    return [PYTHON, SOURCES / "load.py", SECONDS]
-
-
-# What each sends to its own threads at least, or the test has shown nothing.
-RUNTIMES = {
-    jvm: {"SIGUSR2", "SIGRTMAX-2"},
-    go: {"SIGURG", "SIGPROF"},
-    node: {"SIGPROF"},
-    guile: {"SIGPWR", "SIGXCPU"},
-    mono: {"SIGRTMIN+1", "SIGRTMIN+2"},
-    sbcl: {"SIGUSR2"},
-    ruby: {"SIGVTALRM"},
-    gdc: {"SIGUSR1", "SIGUSR2"},
-    cpython: set(),
-}
-
-
-@pytest.mark.parametrize("runtime", RUNTIMES, ids=lambda runtime: runtime.__name__)
-def test_runtime(runtime, tmp_path):
-    load = Load(runtime(tmp_path), tmp_path)
-    with (
-        Agent("-p", load.pid, allow_loss=True) as agent,
-        Agent("-p", load.pid, "--all-signals", "--no-limit", allow_loss=True, in_file=True) as other,
-    ):
-        load.run()
-    shown = collections.Counter(
-        a["signal"]["name"] for a in other.alerts_of(load.pid, kinds=["thread-signal"])
-    )
-    print(f"{runtime.__name__}: {dict(shown)}")
-    assert agent.alerts_of(load.pid) == [], agent.said()
-    assert noise_of(agent.alerts, load.pid) == shown, agent.said()
-    assert RUNTIMES[runtime] <= set(shown), other.said()
-    # Locks may have gone unread, of threads that ended an instant before their process; no signal.
-    assert SIGNAL_LOSSES.isdisjoint(losses_of(agent.alerts)), agent.said()
 
 
 # --- What looks like it. ---------------------------------------------------------------------------

@@ -7,7 +7,6 @@ Python's are in test_python.py, those of C and of the locks of std:: in test_loc
 """
 
 import shutil
-import subprocess
 
 import pytest
 
@@ -17,7 +16,6 @@ from deadhold import (
     LIVE,
     ROOT,
     SCALE,
-    TIMEOUT,
     address,
     any_order,
     expect,
@@ -330,14 +328,6 @@ def test_rust_guard_is_dropped(agent, start, kind, end):
     expect(agent, w, [])
 
 
-def test_rust_under_load(agent, start):
-    """Mutex, RwLock, Condvar, scoped threads, park: short threads that wait for each other."""
-    w = start("rust_threads", "churn", 4, max(1, int(200 * SCALE)))
-    assert w.event("churned", timeout=600)["switches"] > 100, "nobody had to wait"
-    w.end()
-    expect(agent, w, [])
-
-
 # --- Go ------------------------------------------------------------------------------------------
 
 
@@ -401,40 +391,6 @@ def test_cgo_goroutine_ends_and_its_thread_does_not(agent, start):
 # --- Java ----------------------------------------------------------------------------------------
 
 
-def java_attach(tool, *args):
-    """As the person on call does it: jstack, jcmd."""
-    done = subprocess.run([tool, *map(str, args)], capture_output=True, text=True,
-                          timeout=TIMEOUT, check=False)
-    assert done.returncode == 0 and "worker-" in done.stdout, done.stdout + done.stderr
-
-
-def jvm_under_load(start_java):
-    w = start_java("load")
-    w.event("loaded")
-    java_attach("jstack", w.pid)
-    java_attach("jcmd", w.pid, "Thread.print")
-    w.go("end")
-    assert w.event("ended")["rounds"] > 1
-    assert w.wait() == 0
-    return w
-
-
-def test_jvm_under_load(lock_agent, start_java):
-    """Monitors, ReentrantLock, queues, interrupts, safepoints, short threads; jstack and jcmd attach."""
-    expect(lock_agent, jvm_under_load(start_java), [])
-
-
-def test_jvm_under_load_with_census(agent, start_java):
-    """Now and then one of the many numbers in its memory has the shape of a lock (docs/census.md tells how
-    often): that is suspected, and no more."""
-    w = jvm_under_load(start_java)
-    agent.stop()
-    for alert in agent.alerts_of(w.pid):
-        assert alert["kind"] in ("lock-suspected", "orphan-cleared"), agent.said()
-        locks = alert.get("locks", [alert.get("lock")])
-        assert all(lock["proof"] == "shape" for lock in locks), agent.said()
-
-
 def test_jvm_lock_of_an_ended_thread_is_not_seen(agent, start_java):
     """The ReentrantLock is an object on the Java heap; who waits for it sleeps on a condition."""
     w = start_java("held")
@@ -474,14 +430,6 @@ def test_node_lock_of_atomics_is_not_seen(agent, start_node):
     assert w.event("atomics")["word"] == 1
     inspect(w.pid, expected={"verdict": "ok"})
     expect_nothing_about_locks(agent, w, sweeps=SWEEPS)
-
-
-def test_node_pool(agent, start_node):
-    w = start_node("pool")
-    w.event("pool")
-    agent.wait_sweeps(1)
-    w.end()
-    expect(agent, w, [])
 
 
 # --- glibc's stdio -------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 import java.io.InputStream;
+import java.lang.management.ManagementFactory;
 import java.net.InetAddress;
 import java.net.ServerSocket;
 import java.net.Socket;
@@ -59,18 +60,19 @@ public class Load {
 	}
 
 	public static void main(String[] args) throws Exception {
-		long end = System.nanoTime() + (long) (Double.parseDouble(args[0]) * 1e9);
+		long begun = ManagementFactory.getRuntimeMXBean().getUptime() * 1_000_000;
+		long end = System.nanoTime() - begun + (long) (Double.parseDouble(args[0]) * 1e9);
 		Thread[] workers = new Thread[3];
 
 		for (int i = 0; i < workers.length; i++) {
 			workers[i] = new Thread(() -> churn(end));
 			workers[i].start();
 		}
-		while (System.nanoTime() < end) {
+		do {
 			closeUnderReader();
 			interruptSleeper();
 			System.gc();
-		}
+		} while (System.nanoTime() < end);
 		for (Thread worker : workers)
 			worker.join();
 		System.out.println("done");
