@@ -85,12 +85,13 @@ def test_hangs_and_is_over(agent, start_steps):
     w.do("other unlock A")
     w.then("waiter lock A")
     agent.wait_for(kind="incident", pid=w.pid, state="closed")
-    cause = one_of(NONE, ABSENT) if agent.rung("exit") == "late" else NONE
+    late = agent.rung("exit") == "late"  # how a thread ended, it can't tell
+    cause = one_of(NONE, ABSENT) if late else NONE
     first = opened(w, owner, [victim(b, lock=0)], locks=[lock(owner)], locks_count=1, cause=cause,
                    headline=f"lock_steps[{w.pid}]: 1 hangs behind dead owner[{owner['tid']}]",
                    hint=matching("^only a restart frees what is stuck"))
     last = {**first, "state": "closed", "close_reason": "foreign-unlock",
-            "hint": matching("^(?!only a restart)")}
+            "hint": ABSENT if late else matching("^its function ended without unlocking: ")}
     got = expect_incidents(agent, w.pid, [first, last])
     assert kinds_of(agent, got[1]) == ["lock-orphaned", "orphan-wait", "orphan-cleared"]
     assert got[1]["message"] == "over: " + got[0]["message"] == "over: " + got[0]["headline"]
@@ -194,6 +195,8 @@ def test_who_waits_in_other_processes(agent, start_steps, tmp_path, end):
 def test_number_of_another_namespace(agent, start_steps, tmp_path):
     """Of who waits for a lock that processes of several PID namespaces map, it is not known for whom: the
     number in it may be that of a thread that hangs and of the one that has it."""
+    if agent.rung("exit") == "late":
+        pytest.skip("the latest exit hook can't read whose lock it was")
     ours, theirs = start_shared(start_steps, tmp_path / "shared", 2, pid_ns=True)
     owner = theirs.do("owner lock A")
     theirs.do("b lock B")
