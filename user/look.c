@@ -3,15 +3,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
 #include <pwd.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <time.h>
 
 #include "libc.h"
+#include "module.h"
 #include "python_read.h"
 #include "runtime.h"
 #include "symbol.h"
@@ -22,16 +20,6 @@
 #define PARK_BYTES    1024
 #define PARK_REGS     6
 #define PARK_POINTERS (PARK_BYTES / 8 + PARK_REGS)
-
-/*
- * The loaded object to which an address belongs: its file and where its lowest part is mapped. The
- * part of .bss that lies beyond the file is an anonymous mapping right behind the file's last one.
- */
-struct module {
-	uint64_t start, offset, end; /* of the file's mappings so far; end 0: none */
-	uint64_t device, inode;
-	char path[PATH_BYTES];
-};
 
 static uint64_t now_ns(void)
 {
@@ -134,29 +122,6 @@ static void look_timespecs(const struct task *task, const struct look *look,
 
 /* --- mappings --- */
 
-/* Follows the walk over the mappings from low to high addresses. */
-static void module_follow(struct module *module, const struct proc_mapping *m)
-{
-	if (m->inode && m->path) {
-		bool same = module->end && module->inode == m->inode &&
-			    module->device == m->device && m->offset > module->offset;
-
-		if (!same) {
-			module->start = m->start;
-			module->offset = m->offset;
-			module->device = m->device;
-			module->inode = m->inode;
-			proc_path_unescape(m->path, m->path_len, module->path,
-					   sizeof(module->path));
-		}
-		module->end = m->end;
-	} else if (module->end == m->start) {
-		module->end = m->end; /* .bss; with a fixed layout the heap has merged into it */
-	} else {
-		module->end = 0;
-	}
-}
-
 static void mapping_fill(const struct proc_mapping *m, struct look_mapping *mapping)
 {
 	mapping->known = true;
@@ -210,64 +175,6 @@ static int maps_walk(const struct task *task, const struct look *look, struct lo
 
 /* --- symbols --- */
 
-/*
- * Is that the file that is mapped? Its inode number says so. Overlay file systems (containers) show
- * another number in maps than stat(2) does: there the name has to do, where it is the process's own
- * name for it; the kernel says itself when a name is not the file's any more.
- */
-static bool module_is_file(const struct module *module, int fd, bool own_name)
-{
-	struct stat st;
-	struct statfs fs;
-
-	if (fstat(fd, &st))
-		return false;
-	if (st.st_ino == module->inode)
-		return true;
-	return own_name && !fstatfs(fd, &fs) && fs.f_type == (__fsword_t)OVERLAYFS_SUPER_MAGIC;
-}
-
-static int module_open_exe(const struct task *task, const struct module *module)
-{
-	_cleanup_close_ int fd = symbol_file_open(task->thread, "exe", false);
-
-	return fd >= 0 && module_is_file(module, fd, true) ? take_fd(&fd) : -1;
-}
-
-static int module_open_below(int root, const struct module *module, bool own_name)
-{
-	_cleanup_close_ int fd = symbol_file_open(root, module->path, true);
-
-	return fd >= 0 && module_is_file(module, fd, own_name) ? take_fd(&fd) : -1;
-}
-
-/*
- * The module's file: the process's executable (which may be deleted by now), or the path below its
- * root. For a process in a chroot, maps shows paths from the root of the whole mount namespace, which
- * are found below ours.
- */
-static int module_open(const struct task *task, const struct module *module)
-{
-	_cleanup_close_ int root = -1, own_root = -1;
-	char exe[PATH_BYTES];
-	size_t len;
-	int fd;
-
-	task_read_link(task->thread, "exe", exe, sizeof(exe));
-	if (!strcmp(exe, module->path))
-		return module_open_exe(task, module);
-	if (module->path[0] != '/' || proc_path_deleted(module->path, &len))
-		return -1;
-	root = openat(task->thread, "root", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (root < 0)
-		return -1;
-	fd = module_open_below(root, module, true);
-	if (fd >= 0)
-		return fd;
-	own_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return own_root < 0 ? -1 : module_open_below(own_root, module, false);
-}
-
 static bool module_same(const struct module *a, const struct module *b)
 {
 	return a->end && b->end && a->start == b->start && a->inode == b->inode &&
@@ -282,22 +189,15 @@ static void module_code(const struct symbols *symbols, uint64_t vaddr, struct lo
 }
 
 /* Names all addresses that lie in modules[first]'s object, and marks them as done (end 0). */
-static void module_symbols(const struct task *task, const struct look *look, uint32_t first,
-			   struct module *modules, struct look_answer *answer)
+static void module_names(const struct task *task, const struct look *look, uint32_t first,
+			 struct module *modules, struct look_answer *answer)
 {
 	struct module module = modules[first];
 	struct symbol_query query[LOOK_ADDRESSES];
-	_cleanup_symbols_ struct symbols *symbols = NULL;
-	size_t n = 0;
 	uint64_t bias;
-	int fd = module_open(task, &module);
+	_cleanup_symbols_ struct symbols *symbols = module_symbols(task, &module, &bias);
+	size_t n = 0;
 
-	if (fd >= 0)
-		symbols = symbols_new(fd);
-	if (symbols && symbols_bias(symbols, module.start, module.offset, &bias)) {
-		symbols_free(symbols);
-		symbols = NULL;
-	}
 	for (uint32_t i = first; i < look->n; i++) {
 		if (!module_same(&modules[i], &module))
 			continue;
@@ -324,7 +224,7 @@ static void look_symbols(const struct task *task, const struct look *look, uint6
 {
 	for (uint32_t i = 0; i < look->n && now_ns() < until_ns; i++)
 		if (modules[i].end)
-			module_symbols(task, look, i, modules, answer);
+			module_names(task, look, i, modules, answer);
 }
 
 /* --- the process --- */
