@@ -54,20 +54,56 @@ bool inspection_is_proven(const struct inspection *inspection)
 	return false;
 }
 
+int inspection_gil(const struct inspection *inspection, int thread)
+{
+	for (size_t i = 0; i < inspection->n_gils; i++)
+		if (inspection->gils[i].address == inspection->threads[thread].gil)
+			return i;
+	return NOBODY;
+}
+
 static void waiters_count(struct inspection *inspection)
 {
 	for (size_t i = 0; i < inspection->n_locks; i++)
 		inspection->locks[i].waiters = 0;
+	for (size_t i = 0; i < inspection->n_gils; i++)
+		inspection->gils[i].waiters = 0;
+	for (size_t i = 0; i < inspection->n_threads; i++)
+		if (inspection_gil(inspection, i) != NOBODY)
+			inspection->gils[inspection_gil(inspection, i)].waiters++;
 	for (size_t i = 0; i < inspection->n_threads; i++)
 		if (inspection->threads[i].lock != NOBODY)
 			inspection->locks[inspection->threads[i].lock].waiters++;
+}
+
+/*
+ * A GIL whose holder slept all the time is one more lock, behind the others. Its waiters look every five
+ * milliseconds whether it is free, and never give up.
+ */
+static void graph_gils(const struct inspection *inspection, struct graph_thread *threads,
+		       struct graph_lock *locks)
+{
+	for (size_t i = 0; i < inspection->n_gils; i++)
+		locks[inspection->n_locks + i] = (struct graph_lock){
+			.state = OWNER_ALIVE,
+			.owner = inspection->gils[i].holder,
+		};
+	for (size_t i = 0; i < inspection->n_threads; i++) {
+		int gil = inspection_gil(inspection, i);
+
+		if (gil == NOBODY || !inspection->gils[gil].asleep)
+			continue;
+		threads[i].lock = inspection->n_locks + gil;
+		threads[i].timed = false;
+	}
 }
 
 static int graph_make(struct inspection *inspection)
 {
 	_cleanup_free_ struct graph_thread *threads = calloc(inspection->n_threads + 1,
 							     sizeof(*threads));
-	_cleanup_free_ struct graph_lock *locks = calloc(inspection->n_locks + 1, sizeof(*locks));
+	_cleanup_free_ struct graph_lock *locks = calloc(inspection->n_locks + SEEN_GILS,
+							 sizeof(*locks));
 
 	if (!threads || !locks)
 		return -ENOMEM;
@@ -85,6 +121,7 @@ static int graph_make(struct inspection *inspection)
 			.state = inspection->locks[i].owner_state,
 			.owner = inspection->locks[i].owner,
 		};
+	graph_gils(inspection, threads, locks);
 	return graph_find(threads, inspection->n_threads, locks, &inspection->graph);
 }
 
@@ -97,6 +134,8 @@ static enum verdict verdict_of(const struct inspection *inspection)
 			return VERDICT_ORPHAN;
 		blocked |= inspection->locks[i].waiters;
 	}
+	for (size_t i = 0; i < inspection->n_gils; i++)
+		blocked |= inspection->gils[i].asleep && inspection->gils[i].waiters;
 	for (size_t i = 0; i < inspection->graph.n_cycles; i++) {
 		if (!inspection->graph.cycle[i].timed)
 			return VERDICT_DEADLOCK;
@@ -257,6 +296,9 @@ const char *inspection_wait(const struct inspection *inspection, int thread, siz
 		break;
 	case WAIT_QUEUE:
 		snprintf(out, WAIT_WORDS_BYTES, "wait%s for an item of a queue", s);
+		break;
+	case WAIT_GIL:
+		snprintf(out, WAIT_WORDS_BYTES, "wait%s for the GIL", s);
 		break;
 	default:
 		snprintf(out, WAIT_WORDS_BYTES, "%s not known to us", n == 1 ? "is" : "are");
@@ -442,22 +484,55 @@ static void say_convoy(FILE *out, const struct inspection *inspection)
 		fputs("a lock whose owner is not known", out);
 }
 
+/* Of the GILs whose holders sleep that with the most waiters. NULL: nobody waits for any. */
+static const struct seen_gil *worst_gil(const struct inspection *inspection)
+{
+	const struct seen_gil *worst = NULL;
+
+	for (size_t i = 0; i < inspection->n_gils; i++) {
+		const struct seen_gil *gil = &inspection->gils[i];
+
+		if (gil->asleep && gil->waiters > (worst ? worst->waiters : 0))
+			worst = gil;
+	}
+	return worst;
+}
+
+static void say_gil(FILE *out, const struct inspection *inspection, const struct seen_gil *gil)
+{
+	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
+
+	fprintf(out, "%zu thread%s for the GIL: %s holds it, and %s", gil->waiters,
+		gil->waiters == 1 ? " waits" : "s wait",
+		inspection_label(inspection, gil->holder, who),
+		inspection_wait(inspection, gil->holder, 1, does));
+}
+
 static void say_blocked(FILE *out, const struct inspection *inspection)
 {
 	const struct graph_cycle *cycle = first_cycle(inspection, true);
+	const struct seen_gil *gil = worst_gil(inspection);
 
 	if (cycle)
 		say_cycle(out, inspection, cycle);
+	else if (gil)
+		say_gil(out, inspection, gil);
 	else
 		say_convoy(out, inspection);
 }
 
 static void say_ok(FILE *out, const struct inspection *inspection)
 {
+	bool gil = false;
+
+	for (size_t i = 0; i < inspection->n_own; i++)
+		gil |= inspection->threads[i].wait.what == WAIT_GIL;
 	if (inspection->n_own == 1)
 		fputs("its thread waits for no lock", out);
 	else
 		fprintf(out, "none of its %zu threads waits for a lock", inspection->n_own);
+	if (gil)
+		fputs(" but the GIL", out);
 	if (inspection->n_unclear)
 		fputs(", as far as can be told", out);
 }

@@ -30,6 +30,8 @@ struct seen_thread {
 	uint64_t asleep_ns; /* so long at least; 0: unknown */
 	int lock;	    /* waits for it, or NOBODY */
 	int joins;	    /* waits for this thread to end, or NOBODY */
+	uint64_t
+		gil; /* waits for this GIL, which is in `gils` if it is known who holds it; 0: none */
 };
 
 struct seen_lock {
@@ -44,6 +46,16 @@ struct seen_lock {
 	const char *why;   /* the owner is not known; NULL: it is, or is dead */
 	uint32_t readers;  /* an rwlock that so many readers hold; they are recorded nowhere */
 	size_t waiters;	   /* threads here that wait for it */
+};
+
+/* CPython's global interpreter lock, where both readings said that the same thread holds it. */
+#define SEEN_GILS 8
+struct seen_gil {
+	uint64_t address;
+	int holder;  /* the thread */
+	bool asleep; /* it slept all the time: nobody else can have had it */
+	/* From here on by inspection_judge(). */
+	size_t waiters;
 };
 
 /* What could not be decided, and why. */
@@ -64,6 +76,8 @@ struct inspection {
 	size_t n_own; /* of those, the first so many are the process's own */
 	size_t n_locks;
 	struct seen_lock *locks;
+	size_t n_gils;
+	struct seen_gil gils[SEEN_GILS];
 	struct census_info census; /* bytes.scanned 0: there was none */
 	bool more_finds;	   /* than there are locks here */
 	size_t n_unclear;
@@ -88,6 +102,8 @@ void inspection_unclear(struct inspection *inspection, const char *why, const ch
 bool lock_is_orphaned(const struct seen_lock *lock);
 /* Orphaned, by more than the looks of memory for which nobody waits. */
 bool inspection_is_proven(const struct inspection *inspection);
+/* The one of `gils` that the thread waits for, or NOBODY. */
+int inspection_gil(const struct inspection *inspection, int thread);
 /* So many threads are stuck behind this lock, those too that wait for other threads which are. */
 size_t inspection_stuck(const struct inspection *inspection, int lock);
 

@@ -33,13 +33,22 @@ static bool thread_is_owner(const struct inspection *inspection, int thread)
 	return false;
 }
 
+static bool thread_holds_gil(const struct inspection *inspection, int thread)
+{
+	for (size_t i = 0; i < inspection->n_gils; i++)
+		if (inspection->gils[i].holder == thread && inspection->gils[i].waiters)
+			return true;
+	return false;
+}
+
 static bool thread_has_part(const struct inspection *inspection, int thread)
 {
 	const struct graph_fate *fate = &inspection->graph.fate[thread];
 
 	return inspection->threads[thread].lock != NOBODY ||
 	       (fate->end != PATH_NONE && fate->end != PATH_FREE) ||
-	       thread_is_owner(inspection, thread);
+	       thread_is_owner(inspection, thread) || thread_holds_gil(inspection, thread) ||
+	       inspection_gil(inspection, thread) != NOBODY;
 }
 
 static void print_thread(FILE *out, const struct inspection *inspection, int thread)
@@ -47,6 +56,7 @@ static void print_thread(FILE *out, const struct inspection *inspection, int thr
 	const struct seen_thread *seen = &inspection->threads[thread];
 	const struct graph_fate *fate = &inspection->graph.fate[thread];
 	bool stuck = fate->end == PATH_DEAD || fate->end == PATH_CYCLE;
+	int gil = inspection_gil(inspection, thread);
 	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
 
 	fprintf(out, "  t%d [shape=box%s label=\"", seen->info.tid, stuck ? " " RED : "");
@@ -62,6 +72,10 @@ static void print_thread(FILE *out, const struct inspection *inspection, int thr
 	else if (seen->joins != NOBODY)
 		fprintf(out, "  t%d -> t%d [style=dashed label=\"joins\"]\n", seen->info.tid,
 			inspection->threads[seen->joins].info.tid);
+	else if (gil != NOBODY)
+		fprintf(out, "  t%d -> t%d [%s label=\"GIL\"]\n", seen->info.tid,
+			inspection->threads[inspection->gils[gil].holder].info.tid,
+			stuck ? RED : "style=solid");
 }
 
 static void print_lock(FILE *out, const struct inspection *inspection, int number)

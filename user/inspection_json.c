@@ -31,6 +31,8 @@ static void json_wait(struct jsonw *w, const struct inspection *inspection,
 	}
 	if (thread->lock != NOBODY)
 		json_address(w, "lock", inspection->locks[thread->lock].info.address);
+	if (thread->gil)
+		json_address(w, "gil", thread->gil);
 	if (thread->asleep_ns)
 		jsonw_format(w, "asleep_ns", "%" PRIu64, thread->asleep_ns);
 	if (thread->joins != NOBODY)
@@ -116,6 +118,34 @@ static void json_cycles(struct jsonw *w, const struct inspection *inspection)
 	jsonw_array_end(w);
 }
 
+static void json_gil(struct jsonw *w, const struct inspection *inspection, int number)
+{
+	const struct seen_gil *gil = &inspection->gils[number];
+
+	jsonw_object(w, NULL);
+	json_address(w, "address", gil->address);
+	jsonw_object(w, "holder");
+	json_thread_members(w, &inspection->threads[gil->holder].info);
+	jsonw_object_end(w);
+	jsonw_boolean(w, "asleep", gil->asleep);
+	jsonw_array(w, "waiters");
+	for (size_t i = 0; i < inspection->n_threads; i++)
+		if (inspection_gil(inspection, i) == number)
+			jsonw_integer(w, NULL, inspection->threads[i].info.tid);
+	jsonw_array_end(w);
+	jsonw_object_end(w);
+}
+
+static void json_gils(struct jsonw *w, const struct inspection *inspection)
+{
+	if (!inspection->n_gils)
+		return;
+	jsonw_array(w, "gils");
+	for (size_t i = 0; i < inspection->n_gils; i++)
+		json_gil(w, inspection, i);
+	jsonw_array_end(w);
+}
+
 static void json_unknown(struct jsonw *w, const char *what, const char *why)
 {
 	jsonw_object(w, NULL);
@@ -178,6 +208,7 @@ char *inspection_json(const struct inspection *inspection, const struct run *run
 		json_lock(&w, inspection, run, i);
 	jsonw_array_end(&w);
 	json_cycles(&w, inspection);
+	json_gils(&w, inspection);
 	json_census(&w, &inspection->census);
 	json_unknowns(&w, inspection);
 	jsonw_object_end(&w);

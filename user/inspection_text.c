@@ -161,7 +161,9 @@ static void line_step(FILE *out, const struct inspection *inspection,
 	in_full(inspection, cycle->thread[i], who);
 	asleep_words(seen, since);
 	inspection_label(inspection, next, whom);
-	if (seen->lock == NOBODY)
+	if (seen->gil)
+		detail(out, "%s waits for the GIL, which %s holds", who, whom);
+	else if (seen->lock == NOBODY)
 		detail(out, "%s waits for %s to end", who, whom);
 	else
 		detail(out, "%s%s%s waits for lock 0x%" PRIx64 ", which %s holds%s", who, since,
@@ -245,6 +247,27 @@ static void lines_suspected(FILE *out, const struct inspection *inspection, bool
 	       "and %zu more place%s in memory that %s, nobody waits there: mostly chance; "
 	       "--verbose lists all",
 	       more, plural(more), more == 1 ? "looks like a lock" : "look like locks");
+}
+
+/* One line for each GIL of which it is known who holds it. */
+static void lines_gils(FILE *out, const struct inspection *inspection)
+{
+	char who[WHO_BYTES], does[WAIT_WORDS_BYTES], waiters[48];
+
+	for (size_t i = 0; i < inspection->n_gils; i++) {
+		const struct seen_gil *gil = &inspection->gils[i];
+
+		snprintf(waiters, sizeof(waiters), "%zu thread%s", gil->waiters,
+			 gil->waiters == 1 ? " waits" : "s wait");
+		detail(out, "GIL: held by %s, which %s%s; %s for it%s",
+		       in_full(inspection, gil->holder, who),
+		       inspection_wait(inspection, gil->holder, 1, does),
+		       gil->asleep ? " and did not run" : "",
+		       gil->waiters ? waiters : "nobody waits",
+		       gil->asleep && gil->waiters
+			       ? ", and can't run Python code before it is released"
+			       : "");
+	}
 }
 
 /* Threads that do the same thing. */
@@ -392,6 +415,7 @@ static void print_inspection(FILE *out, const struct inspection *inspection, con
 		lines_cycle(out, inspection, &inspection->graph.cycle[i], all);
 	lines_locks(out, inspection, false, all);
 	lines_suspected(out, inspection, all);
+	lines_gils(out, inspection);
 	if (all)
 		lines_threads(out, inspection);
 	else

@@ -183,6 +183,8 @@ static int first_reading(struct survey *survey)
 
 		err = survey_waits(survey);
 		if (!err && own)
+			err = survey_gil(survey);
+		if (!err && own)
 			err = survey_python(survey);
 		if (!err && census)
 			err = survey_census(survey);
@@ -204,10 +206,13 @@ static size_t waits_count(const struct inspection *out, enum wait_what what)
 	return n;
 }
 
-/* Somebody waits for what is, or may be, a lock. */
-static bool needs_second(const struct inspection *out)
+/* Somebody waits for what is, or may be, a lock; or the GIL is held. */
+static bool needs_second(const struct survey *survey)
 {
-	return out->n_locks || out->verdict != VERDICT_OK || waits_count(out, WAIT_FUTEX);
+	const struct inspection *out = survey->out;
+
+	return survey->n_gils || out->n_locks || out->verdict != VERDICT_OK ||
+	       waits_count(out, WAIT_FUTEX);
 }
 
 /* They may be locks of a make that is not known: "ok" would promise too much. */
@@ -249,7 +254,7 @@ static int survey_do(struct survey *survey)
 		err = first_reading(survey);
 	if (!err)
 		err = inspection_judge(survey->out);
-	if (!err && needs_second(survey->out))
+	if (!err && needs_second(survey))
 		err = survey_again(survey);
 	if (!err)
 		timeouts_read(survey);
@@ -285,5 +290,6 @@ int survey_read(const struct survey_ask *ask, struct survey_page *page,
 	free(survey.spots);
 	free(survey.reading);
 	free(survey.place);
+	free(survey.gil_wait);
 	return err;
 }

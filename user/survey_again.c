@@ -42,8 +42,7 @@ static void thread_drop(struct seen_thread *thread)
 				      .number = -1 }; /* it has, between the readings */
 }
 
-/* Has it slept in this call all the time? */
-static bool thread_settled(const struct thread *first, const struct thread *second)
+bool survey_slept(const struct thread *first, const struct thread *second)
 {
 	struct wait a, b;
 
@@ -71,8 +70,8 @@ static bool thread_settled_elsewhere(struct survey *survey, size_t at)
 	if (task_open(&task, survey->out->threads[at].tgid, 0) ||
 	    roster_read(task.process, survey_progress, survey, &roster))
 		return false;
-	return thread_settled(&survey->reading[at],
-			      roster_find(&roster, survey->reading[at].info.tid));
+	return survey_slept(&survey->reading[at],
+			    roster_find(&roster, survey->reading[at].info.tid));
 }
 
 /* *own: the threads of the inspected process. */
@@ -88,7 +87,7 @@ static int threads_again(struct survey *survey, struct roster *own)
 
 		if (!thread_waits(&out->threads[i]))
 			continue;
-		if (i < out->n_own ? !thread_settled(first, roster_find(own, first->info.tid))
+		if (i < out->n_own ? !survey_slept(first, roster_find(own, first->info.tid))
 				   : !thread_settled_elsewhere(survey, i))
 			thread_drop(&out->threads[i]);
 	}
@@ -195,12 +194,16 @@ int survey_again(struct survey *survey)
 
 	if (inspection_is_proven(survey->out) && survey->ask->apart_s > apart_s)
 		apart_s = survey->ask->apart_s;
+	err = survey_gil_between(survey);
+	if (err)
+		return err;
 	pause_for(survey, apart_s);
 	err = threads_again(survey, &own);
 	if (!err)
 		err = locks_again(survey, &own);
 	if (err)
 		return err;
+	survey_gil_again(survey, &own);
 	waits_drop(survey);
 	finds_drop(survey);
 	survey->out->apart_ns = host_now() - from;

@@ -4,6 +4,7 @@
 #define DEADHOLD_SURVEY_PARTS_H
 
 #include "event.h"
+#include "gil_read.h"
 #include "roster.h"
 #include "survey.h"
 #include "task.h"
@@ -42,7 +43,11 @@ struct survey {
 	struct roster parent; /* its threads; read when they are asked for */
 	bool parent_read;
 	uint32_t runtimes; /* enum runtime */
-	size_t judged;	   /* threads whose wait was looked into */
+	struct gil_place gil_place;
+	size_t n_gils;
+	struct gil gils[GILS]; /* of the first reading, those that are held */
+	struct wait *gil_wait; /* of each of the process's threads: survey_gil_between() */
+	size_t judged;	       /* threads whose wait was looked into */
 };
 
 /* Says what it does, and on which process. */
@@ -84,6 +89,16 @@ void survey_since(struct survey *survey);
  * left as it was, and said.
  */
 int survey_python(struct survey *survey);
+
+/* Of a Python process: who holds the GIL, and which threads wait for it? 0 or -errno. */
+int survey_gil(struct survey *survey);
+/* Between the readings: what do those wait for that ran in the first one? 0 or -errno. */
+int survey_gil_between(struct survey *survey);
+/* What the second reading says to that; own: the threads in it. */
+void survey_gil_again(struct survey *survey, const struct roster *own);
+
+/* Has a thread slept in the same call from its first reading to its second one (NULL: there is none)? */
+bool survey_slept(const struct thread *first, const struct thread *second);
 
 /*
  * Looks through the process's memory for locks that threads hold which it does not have any more.

@@ -65,7 +65,7 @@ static bool thread_is_candidate(const struct seen_thread *thread)
 	const struct wait *wait = &thread->wait;
 
 	return wait->what >= WAIT_FUTEX && wait->what != WAIT_LOCK && wait->what != WAIT_JOIN &&
-	       python_waits(wait->op, wait->val, wait->word);
+	       wait->what != WAIT_GIL && python_waits(wait->op, wait->val, wait->word);
 }
 
 static size_t candidates_count(const struct survey *survey)

@@ -457,24 +457,42 @@ static bool data_offset(const struct symbols *s, uint64_t vaddr, uint64_t *offse
 	return false;
 }
 
-uint32_t symbols_word(struct symbols *symbols, const char *name)
+/* The data of that name in .dynsym. */
+static bool data_find(const struct symbols *s, const char *name, GElf_Sym *symbol)
 {
 	struct table table;
+
+	if (!table_find(s, SHT_DYNSYM, &table) || table.names_size > SYMBOL_TABLE_BYTES)
+		return false;
+	for (size_t i = 0; i < table.n && gelf_getsym(table.data, i, symbol); i++) {
+		const char *own = elf_strptr(s->elf, table.names_section, symbol->st_name);
+
+		if (own && !strcmp(own, name) && symbol_is_data(symbol))
+			return true;
+	}
+	return false;
+}
+
+uint32_t symbols_word(struct symbols *symbols, const char *name)
+{
 	GElf_Sym symbol;
 	uint64_t offset;
 	uint32_t word;
 
-	if (!table_find(symbols, SHT_DYNSYM, &table) || table.names_size > SYMBOL_TABLE_BYTES)
+	if (!data_find(symbols, name, &symbol) || !data_offset(symbols, symbol.st_value, &offset))
 		return 0;
-	for (size_t i = 0; i < table.n && gelf_getsym(table.data, i, &symbol); i++) {
-		const char *own = elf_strptr(symbols->elf, table.names_section, symbol.st_name);
+	return pread(symbols->fd, &word, sizeof(word), offset) == sizeof(word) ? word : 0;
+}
 
-		if (!own || strcmp(own, name) || !symbol_is_data(&symbol) ||
-		    !data_offset(symbols, symbol.st_value, &offset))
-			continue;
-		return pread(symbols->fd, &word, sizeof(word), offset) == sizeof(word) ? word : 0;
-	}
-	return 0;
+bool symbols_data(struct symbols *symbols, const char *name, uint64_t *vaddr, uint64_t *bytes)
+{
+	GElf_Sym symbol;
+
+	if (!data_find(symbols, name, &symbol))
+		return false;
+	*vaddr = symbol.st_value;
+	*bytes = symbol.st_size;
+	return true;
 }
 
 enum lock_libc symbols_libc(struct symbols *symbols)

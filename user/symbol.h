@@ -80,6 +80,9 @@ int symbols_functions(struct symbols *symbols, const char *const *names, size_t 
 /* The first 4 bytes of the data of that name in .dynsym; 0: there is none. */
 uint32_t symbols_word(struct symbols *symbols, const char *name);
 
+/* Where that data is, in the file's own addresses, and how much of it. False: there is none. */
+bool symbols_data(struct symbols *symbols, const char *name, uint64_t *vaddr, uint64_t *bytes);
+
 /*
  * The libc that the program brings or asks for, where that can be proven:
  *   dynamic, and glibc's own libraries: by the interpreter's name (ld-musl-*, ld-linux*);

@@ -284,12 +284,19 @@ const char *wait_op_name(uint32_t op)
 const char *wait_what_name(enum wait_what what)
 {
 	static const char *const names[WAIT_WHATS] = {
-		[WAIT_UNKNOWN] = "unknown",	[WAIT_RUNS] = "runs",
-		[WAIT_STOPPED] = "stopped",	[WAIT_OUTSIDE] = "kernel",
-		[WAIT_CALL] = "call",		[WAIT_FUTEX] = "futex",
-		[WAIT_LOCK] = "lock",		[WAIT_JOIN] = "join",
-		[WAIT_CONDITION] = "condition", [WAIT_SEMAPHORE] = "semaphore",
-		[WAIT_BARRIER] = "barrier",	[WAIT_QUEUE] = "queue",
+		[WAIT_UNKNOWN] = "unknown",
+		[WAIT_RUNS] = "runs",
+		[WAIT_STOPPED] = "stopped",
+		[WAIT_OUTSIDE] = "kernel",
+		[WAIT_CALL] = "call",
+		[WAIT_FUTEX] = "futex",
+		[WAIT_LOCK] = "lock",
+		[WAIT_JOIN] = "join",
+		[WAIT_CONDITION] = "condition",
+		[WAIT_SEMAPHORE] = "semaphore",
+		[WAIT_BARRIER] = "barrier",
+		[WAIT_QUEUE] = "queue",
+		[WAIT_GIL] = "gil",
 	};
 
 	return (unsigned int)what < WAIT_WHATS ? names[what] : NULL;

@@ -26,6 +26,7 @@ enum wait_what {
 	WAIT_SEMAPHORE,
 	WAIT_BARRIER,
 	WAIT_QUEUE, /* Python's queue.SimpleQueue */
+	WAIT_GIL,   /* Python's global interpreter lock */
 	WAIT_WHATS,
 };
 

@@ -10,6 +10,14 @@ are first named: those that begin with R are RLocks, those with Q queues (Simple
     main throw A    PyThreadState_SetAsyncExc(A, SystemExit)
     main idle       starts threads that wait as threads of a program at rest do
     main fork L     a child whose only thread acquires L
+
+With the GIL held, which ctypes.PyDLL does not release: nothing is to be done after that.
+
+    A hold          sleeps for ever
+    A exit          ends itself, by the system call
+    A mutex M       a mutex of C, and spins; without the GIL
+    A grab M        the same mutex, with the GIL
+    A interpreter   runs in an interpreter of its own, with a GIL of its own where that can be had (3.12)
 """
 import ctypes
 import json
@@ -23,18 +31,25 @@ from concurrent.futures import ThreadPoolExecutor
 
 SYS_GETTID = 186
 SYS_FUTEX = "202"
+SYS_EXIT = 60
 LOCKS = {}
 ACTORS = {}
 HANDLED = []
+HOLDS = ("hold", "exit", "grab", "interpreter")
+AT_WORK = HOLDS + ("spin", "with", "mutex")  # they say so themselves, and are not waited for
 
 
 def gettid():
     return ctypes.CDLL(None).syscall(SYS_GETTID)
 
 
+def mutex():
+    return ctypes.create_string_buffer(40)  # PTHREAD_MUTEX_INITIALIZER
+
+
 def lock_of(name):
     if name not in LOCKS:
-        makers = {"R": threading.RLock, "Q": queue.SimpleQueue}
+        makers = {"R": threading.RLock, "Q": queue.SimpleQueue, "M": mutex}
         LOCKS[name] = makers.get(name[0], threading.Lock)()
     return LOCKS[name]
 
@@ -71,6 +86,12 @@ class Actor(threading.Thread):
         if verb == "spin":
             say("done", step, self.tid)
             self.spin()
+        if verb in HOLDS:
+            self.hold(verb, name)
+        if verb == "mutex":
+            ctypes.CDLL(None).pthread_mutex_lock(lock_of(name))
+            say("done", step, self.tid)
+            self.spin()
         if verb == "with":
             with lock_of(name):
                 say("done", step, self.tid)
@@ -79,6 +100,19 @@ class Actor(threading.Thread):
         self.step = None
         say("done", step, self.tid)
         return True
+
+    def hold(self, verb, name):
+        """Says so before: afterwards nobody can."""
+        library, lock = ctypes.PyDLL(None), lock_of(name) if verb == "grab" else None
+        say("done", self.step, self.tid)
+        if verb == "hold":
+            library.pause()
+        elif verb == "exit":
+            library.syscall(SYS_EXIT, 0)
+        elif verb == "grab":
+            library.pthread_mutex_lock(lock)
+        else:
+            interpreter("while True: pass")
 
     def lock(self, verb, name):
         if verb == "acquire":
@@ -130,7 +164,7 @@ def actor_step(step):
         wait_end(actor, step)
         return
     while actor.step == step and not actor.blocks():
-        if " spin" in step or " with " in step:
+        if step.split()[1] in AT_WORK:
             return
         time.sleep(0.001)
     # It may have done it and gone back to sleep for its next step.
@@ -150,6 +184,16 @@ def throw(name):
     assert ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(actor.ident), ctypes.py_object(SystemExit)) == 1
     wait_end(actor, "main throw " + name)
+
+
+def interpreter(code):
+    """Own GILs: PEP 684. The module has been renamed since."""
+    if sys.version_info >= (3, 13):
+        import _interpreters
+        _interpreters.run_string(_interpreters.create("isolated"), code)
+    else:
+        import _xxsubinterpreters
+        _xxsubinterpreters.run_string(_xxsubinterpreters.create(), code)
 
 
 def background(function, *arguments):

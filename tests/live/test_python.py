@@ -4,6 +4,7 @@
 import collections
 import json
 import pathlib
+import re
 import signal
 import time
 
@@ -571,3 +572,108 @@ def test_inspect_forked(any_python):
     assert "has ended, or fork copied the lock from a parent" in said
 
 
+# --- One look: the GIL. --------------------------------------------------------------------------
+
+
+def holders_of(found):
+    return {gil["holder"]["tid"]: gil for gil in found.get("gils", [])}
+
+
+def gil_held(w, waiters):
+    """The holder has got it, and those that are at work have come to wait for it."""
+    def so(found):
+        return any(set(gil["waiters"]) >= {e["tid"] for e in waiters} for gil in found.get("gils", []))
+
+    return look_until(w.pid, so)
+
+
+def test_inspect_gil(python):
+    """A thread sleeps in C with the GIL held: all the others are stuck behind it."""
+    w = python()
+    workers = [w.do("first spin"), w.do("second spin")]
+    owner = w.do("owner hold")
+    found = gil_held(w, workers)
+    assert found["verdict"] == "blocked" and not found["locks"] and not found["cycles"], found
+    (gil,) = found["gils"]
+    assert gil["holder"] == {key: owner_of(found, owner)[key] for key in gil["holder"]}, found
+    assert gil["asleep"] and owner_of(found, owner)["wait"]["call"] == "pause", found
+    for tid in gil["waiters"]:
+        wait = next(t["wait"] for t in found["threads"] if t["tid"] == tid)
+        assert wait["for"] == "gil" and wait["gil"] == gil["address"], found
+    # Threads have their names from 3.14 on.
+    message = rf"wait for the GIL: \S*\b{owner['tid']}\b\S* holds it, and is in pause$"
+    assert re.search(message, found["message"].replace("thread ", "thread-")), found
+    said = " ".join(text(w.pid, status=0).split())
+    assert f"(tid {owner['tid']}), which is in pause and did not run; " in said, said
+    assert "run Python code before it is released" in said, said
+
+
+def owner_of(found, event):
+    return next(t for t in found["threads"] if t["tid"] == event["tid"])
+
+
+def test_inspect_gil_deadlock(python):
+    """One has the GIL and waits for a mutex of C; who has that waits for the GIL."""
+    w = python()
+    first = w.do("first mutex M")
+    second = w.do("second grab M")
+    found = look_until(w.pid, lambda found: found["verdict"] == "deadlock")
+    assert found["gils"][0]["holder"]["tid"] == second["tid"], found
+    assert [sorted(cycle) for cycle in found["cycles"]] == [sorted([first["tid"], second["tid"]])]
+    said = " ".join(text(w.pid, status=1).split())
+    assert f"(tid {first['tid']}) waits for the GIL, which" in said, said
+
+
+def test_inspect_gil_taken_along(python):
+    """A thread ended with it. Nobody can be named, and that is said."""
+    w = python()
+    w.do("worker spin")
+    w.do("owner exit")
+
+    def so(found):
+        return any("who holds the GIL" in unknown["what"] for unknown in found["unknown"])
+
+    assert "gils" not in look_until(w.pid, so)
+
+
+def test_inspect_gil_of_an_interpreter(python):
+    """A thread is at work in another interpreter, all the time."""
+    w = python()
+    runner = w.do("runner interpreter")
+    found = look_until(w.pid, lambda found: "gils" in found)
+    assert set(holders_of(found)) == {runner["tid"]}, found
+    assert not found["gils"][0]["asleep"] and found["verdict"] == "ok", found
+
+
+def test_inspect_gil_of_each_interpreter(python):
+    """Own GILs: one is held by a thread that is at work, the other by one that sleeps."""
+    w = python()
+    if w.version < (3, 12):
+        pytest.skip("interpreters share the GIL up to 3.11")
+    worker, runner = w.do("worker spin"), w.do("runner interpreter")
+    look_until(w.pid, lambda found: runner["tid"] in holders_of(found))
+    owner = w.do("owner hold")
+    found = gil_held(w, [worker])
+    gils = holders_of(found)
+    assert set(gils) == {runner["tid"], owner["tid"]}, found
+    assert gils[owner["tid"]]["asleep"] and not gils[runner["tid"]]["asleep"], found
+    assert not gils[runner["tid"]]["waiters"], found
+
+
+def test_inspect_gil_forked(any_python):
+    """What the parent's thread held is nobody's in the child, which made its GIL anew."""
+    w = any_python()
+    w.do("owner acquire R")
+    child = w.do("main fork R")
+    look_until(child["pid"], lambda found: waits_of(found) == {"lock": 1})
+    assert "gils" not in inspect(child["pid"])
+
+
+def test_inspect_gil_released(python):
+    """Threads at rest, and some that sleep all the time but for a moment: nobody holds it."""
+    w = python()
+    w.do("main idle")
+    w.do("worker spin")
+    for _ in range(5):
+        found = inspect(w.pid)
+        assert "gils" not in found and found["verdict"] == "ok", found

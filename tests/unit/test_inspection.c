@@ -280,6 +280,91 @@ static void suspected(void **state)
 	fixture_free(f);
 }
 
+static int gil_waiter_add(struct fixture *f, const char *name)
+{
+	int thread = thread_add(f, name, WAIT_GIL, SYS_futex);
+
+	f->threads[thread].wait.op = FUTEX_OP_WAIT_BITSET | FUTEX_OP_PRIVATE;
+	f->threads[thread].wait.word = 0x7f811de00048;
+	f->threads[thread].wait.timeout = 0x7ffd00001000; /* five milliseconds */
+	f->threads[thread].gil = 0x7f811de00000;
+	return thread;
+}
+
+static struct seen_gil *gil_add(struct fixture *f, int holder, bool asleep)
+{
+	struct seen_gil *gil = &f->inspection.gils[f->inspection.n_gils++];
+
+	*gil = (struct seen_gil){ 0x7f811de00000, holder, asleep, 0 };
+	return gil;
+}
+
+/* Who holds Python's GIL: a program at work is not blocked by it, one whose holder sleeps is. */
+static void gil(void **state)
+{
+	struct fixture *f = fixture_new();
+	int holder = thread_add(f, "python3", WAIT_RUNS, -1);
+	struct seen_gil *gil;
+
+	(void)state;
+	gil_waiter_add(f, "http-1");
+	assert_says(f, VERDICT_OK, "web[4700]: none of its 2 threads waits for a lock but the GIL");
+	gil = gil_add(f, holder, false);
+	assert_says(f, VERDICT_OK, "web[4700]: none of its 2 threads waits for a lock but the GIL");
+	assert_text(f, "OK web[4700]: none of its 2 threads waits for a lock but the GIL\n"
+		       "  GIL: held by main thread (tid 4700), which runs; 1 thread waits for it\n"
+		       "  threads: 1 runs, 1 waits for the GIL\n");
+	f->threads[holder].wait = (struct wait){ .what = WAIT_CALL, .number = SYS_read };
+	gil->asleep = true;
+	gil_waiter_add(f, "http-2");
+	assert_says(f, VERDICT_BLOCKED,
+		    "web[4700]: 2 threads wait for the GIL: main thread holds it, and is in read");
+	assert_false(inspection_is_proven(&f->inspection));
+	assert_text(
+		f,
+		"BLOCKED web[4700]: 2 threads wait for the GIL: main thread holds it, and is in "
+		"read\n"
+		"  GIL: held by main thread (tid 4700), which is in read and did not run; 2 threads\n"
+		"        wait for it, and can't run Python code before it is released\n"
+		"  threads: 2 wait for the GIL, 1 is in read\n");
+	/* Nobody waits for another one. */
+	f->inspection.gils[0].address += 64;
+	assert_says(f, VERDICT_OK, "web[4700]: none of its 3 threads waits for a lock but the GIL");
+	fixture_free(f);
+}
+
+/* It waits for a lock with the GIL, and who holds the lock waits for the GIL. */
+static void gil_deadlock(void **state)
+{
+	struct fixture *f = fixture_new();
+	int leader = thread_add(f, "web", WAIT_CALL, SYS_read), first = gil_waiter_add(f, "first");
+	int second = waiter_add(f, "second", lock_add(f, first, OWNER_ALIVE));
+
+	(void)state, (void)leader;
+	gil_waiter_add(f, "third");
+	gil_add(f, second, false);
+	inspection_judge(&f->inspection);
+	assert_int_equal(f->inspection.verdict, VERDICT_BLOCKED);
+	assert_forms(&f->inspection);
+	f->inspection.gils[0].asleep = true;
+	assert_says(f, VERDICT_DEADLOCK,
+		    "web[4700]: first[4701] and second[4702] wait for each other, 1 more behind");
+	assert_true(inspection_is_proven(&f->inspection));
+	assert_text(
+		f,
+		"DEADLOCK web[4700]: first[4701] and second[4702] wait for each other, 1 "
+		"more behind\n"
+		"  first (tid 4701) waits for the GIL, which second[4702] holds\n"
+		"  second (tid 4702) waits for lock 0x55d0c2f050e0, which first[4701] holds\n"
+		"  lock 0x55d0c2f050e0: normal mutex, /usr/bin/web+0x40e0 (queue_lock)\n"
+		"  GIL: held by second (tid 4702), which waits for lock 0x55d0c2f050e0 and did\n"
+		"        not run; 2 threads wait for it, and can't run Python code before it is\n"
+		"        released\n"
+		"  the other threads: 1 is in read, 1 waits for the GIL\n"
+		"  what to do: restart web; 'gcore 4700' first keeps the evidence\n");
+	fixture_free(f);
+}
+
 static size_t count_of(const char *text, const char *words)
 {
 	size_t n = 0;
@@ -576,6 +661,8 @@ int main(void)
 		cmocka_unit_test(orphan_without_waiters),
 		cmocka_unit_test(suspected),
 		cmocka_unit_test(many_suspected),
+		cmocka_unit_test(gil),
+		cmocka_unit_test(gil_deadlock),
 		cmocka_unit_test(robust),
 		cmocka_unit_test(deadlock),
 		cmocka_unit_test(deadlock_with_itself),
