@@ -324,8 +324,8 @@ static void gil(void **state)
 		f,
 		"BLOCKED web[4700]: 2 threads wait for the GIL: main thread holds it, and is in "
 		"read\n"
-		"  GIL: held by main thread (tid 4700), which is in read and did not run; 2 threads\n"
-		"        wait for it, and can't run Python code before it is released\n"
+		"  GIL: held by main thread (tid 4700), which is in read and did not run; 2\n"
+		"        threads wait for it, and can't run Python code before it is released\n"
 		"  threads: 2 wait for the GIL, 1 is in read\n");
 	/* Nobody waits for another one. */
 	f->inspection.gils[0].address += 64;
