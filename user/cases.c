@@ -45,6 +45,7 @@ struct found {
 	bool dropped;
 	bool waited_for; /* of a find of the census */
 	bool suspected;
+	uint64_t semaphore;    /* of a Python object: what its waiters sleep on; 0: they park */
 	struct deep_hold deep; /* row.tid 0: deep mode did not see it */
 	struct place place;
 	struct lock_info info;
@@ -578,11 +579,31 @@ static bool stuck_sayable(const struct stuck_row *stuck)
 	return !stuck->row.timeout || stuck->timed_known;
 }
 
+/*
+ * Deep mode sees a thread take the semaphore, not the object of Python's that has it. It told of that when
+ * the thread ended, of the same owner if both know one.
+ */
+static struct orphan *semaphore_orphan(const struct orphan_case *c, const struct found *found)
+{
+	struct orphan *orphan, *next;
+
+	HASH_ITER (hh, c->cases->agent->model.orphans, orphan, next) {
+		if (orphan->layout == LAYOUT_SEMAPHORE && orphan->via_word == found->semaphore &&
+		    proc_equal(&orphan->via, &c->proc) &&
+		    (!c->owner_ns_tid || orphan->key.owner_ns_tid == c->owner_ns_tid) &&
+		    deep_still(c->cases->agent->deep, &orphan->deep))
+			return orphan;
+	}
+	return NULL;
+}
+
+/* What was told of the lock already. */
 static struct orphan *found_orphan(struct orphan_case *c, const struct found *found)
 {
 	struct orphan_key key = orphan_key(&found->place, c->owner_ns_tid);
+	struct orphan *orphan = found->semaphore ? semaphore_orphan(c, found) : NULL;
 
-	return model_orphan(&c->cases->agent->model, &key);
+	return orphan ? orphan : model_orphan(&c->cases->agent->model, &key);
 }
 
 /*
@@ -1322,6 +1343,7 @@ void cases_python(struct cases *cases, const struct lock_state *state, const str
 		.state = *state,
 		.proof = dead ? PROOF_INFERRED : PROOF_WAITER,
 		.suspected = dead,
+		.semaphore = python_parks(rows->word, rows->sp) ? 0 : rows->word,
 		.place = { .proc = c->proc, .address = state->address },
 	};
 	c->parked = true;

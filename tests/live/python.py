@@ -12,12 +12,15 @@ import subprocess
 
 import pytest
 
-from deadhold import ROOT, Workload
+from deadhold import ROOT, TIMEOUT, Workload
 from steps import Steps
 
 STEPS = pathlib.Path(__file__).with_name("python_steps.py")
 # Locks are made in another way from 3.13.1 on: both are wanted.
 WANTED = ["3.8", "3.9", "3.10", "3.11", "3.12", "3.13.0", "3.13", "3.14"]
+# After this many sweeps what a sweep could find has been found: a wait is looked into when it is a
+# second old, its lock is read twice.
+SWEEPS = 5
 
 Interpreter = collections.namedtuple("Interpreter", "path version")
 
@@ -76,3 +79,27 @@ class Python(Steps):
         """Of a thread whose function returned. How glibc 2.43 and later mark that is not known."""
         libc = tuple(map(int, self.first["libc"].split()[1].split(".")))
         return agent.reason("return") if libc < (2, 43) else "unknown"
+
+
+def wait_probed(agent, pid):
+    """Waits until the prober has found the interpreter that this process runs."""
+    with open(f"/proc/{pid}/maps") as maps:
+        files = {line.split()[-1] for line in maps if "/" in line}
+    places = [file for file in files if pathlib.Path(file).name.startswith(("python", "libpython"))]
+    assert places, f"{pid} runs no Python"
+
+    def found():
+        return any(f"probe in {place}" in line for line in agent.errors for place in places)
+
+    assert agent.err.wait(found, TIMEOUT), f"none of {places} is probed{agent.said()}"
+
+
+def wait_in_line(agent, w, step, *names):
+    """One waits behind the other, for so long that each sweep has seen them."""
+    wait_probed(agent, w.pid)
+    w.do("early spin")
+    w.dies("main throw early")  # from now on it is looked for what threads wait for
+    agent.wait_for(kind="async-exception", pid=w.pid, state="ended")
+    waiters = [w.blocks(f"{name} {step}") for name in names]
+    agent.wait_sweeps(SWEEPS)
+    return waiters

@@ -5,8 +5,18 @@ acquire that was seen, and by no release that was. From 3.13.1 on there is nothi
 import pytest
 
 from calls import needs_uprobes
-from deadhold import ABSENT, ANY, LOCK_KINDS, TIMEOUT, address, difference, expect, matching
-from python import WANTED, Python, interpreter
+from deadhold import (
+    ABSENT,
+    ANY,
+    LOCK_KINDS,
+    TIMEOUT,
+    address,
+    any_order,
+    difference,
+    expect,
+    matching,
+)
+from python import SWEEPS, WANTED, Python, interpreter, wait_in_line
 from steps import cleared
 
 # Up to here a Lock is a semaphore.
@@ -40,8 +50,8 @@ def start_deep(start_agent, python):
     if python.version > LAST:
         pytest.skip("the Lock of CPython from 3.13.1 on can't be probed: test_said_where_not_seen")
 
-    def start():
-        agent = start_agent("--deep", "--census=off", "-p", python.pid)
+    def start(*options):
+        agent = start_agent("--deep", *(options or ["--census=off"]), "-p", python.pid)
         (about,) = agent.ready["deep"]
         assert about["probes"] > 30 and not about["missing"], agent.said()
         return agent
@@ -55,7 +65,7 @@ def orphaned(thread, locks=1, severity="warning", waiters=()):
         "severity": severity,
         "thread": {"tid": thread["tid"]},
         "locks": [HELD] * locks,
-        "waiters": list(waiters),
+        "waiters": waiters if waiters is ANY else list(waiters),
     }
 
 
@@ -143,6 +153,69 @@ def test_lock_waited_for(start_deep, python):
         ],
         kinds=LOCK_KINDS,
     )
+
+
+def told_once(agent, python, owner, waiters):
+    """What deep mode saw, and what the objects in memory say of it, are one fact."""
+    agent.wait_for(kind="orphan-wait", pid=python.pid, count=len(waiters))
+    agent.wait_sweeps(SWEEPS)
+    (about,) = agent.alerts_of(python.pid, kinds=["lock-orphaned"])
+    waits = [{"kind": "orphan-wait", "orphan_id": about["orphan_id"], "lock": HELD,
+              "thread": {"tid": one["tid"]}} for one in waiters]
+    expect(agent, python, [orphaned(owner, severity="critical", waiters=ANY), any_order(waits)],
+           kinds=LOCK_KINDS)
+
+
+def test_rlock_told_once(start_deep, python):
+    """The RLock's object names its owner, too."""
+    agent = start_deep("--census=auto")
+    python.do("owner acquire R")
+    waiters = [python.blocks("first acquire R"), python.blocks("second acquire R")]
+    agent.wait_sweeps(SWEEPS)  # by now it is known for what they wait
+    told_once(agent, python, python.dies("owner return"), waiters)
+
+
+def test_rlock_told_once_to_those_who_come_later(start_deep, python):
+    agent = start_deep("--census=auto")
+    python.do("owner acquire R")
+    python.do("waiter acquire K")  # a thread by now: a later one may have the owner's descriptor
+    owner = python.dies("owner return")
+    agent.wait_for(kind="lock-orphaned", pid=python.pid)
+    waiter = python.blocks("waiter acquire R")
+    agent.wait_for(kind="orphan-wait", pid=python.pid)
+    agent.wait_sweeps(SWEEPS)
+    expect(agent, python, [
+        orphaned(owner),
+        {"kind": "orphan-wait", "thread": {"tid": waiter["tid"]}, "lock": HELD},
+    ], kinds=LOCK_KINDS)
+
+
+def test_rlock_taken_before(start_deep, python):
+    """Not seen by deep mode: then the object alone tells, of a process that was there before the agent."""
+    python.do("owner acquire R")
+    agent = start_deep("--census=auto")
+    waiter = python.blocks("waiter acquire R")
+    python.dies("owner return")
+    agent.wait_for(kind="orphan-wait", pid=python.pid)
+    agent.wait_sweeps(SWEEPS)
+    expect(agent, python, [
+        {
+            "kind": "lock-orphaned",
+            "thread": ABSENT,
+            "locks": [{"type": "python-rlock", "proof": "waiter", "address": waiter["lock"]}],
+        },
+        {"kind": "orphan-wait", "thread": {"tid": waiter["tid"]}},
+    ], kinds=LOCK_KINDS)
+
+
+def test_lock_told_once(start_deep, python):
+    """Who waits in line speaks for the dead thread, too, but that is an inference."""
+    agent = start_deep("--census=auto")
+    python.do("owner acquire L")
+    _, second, third = wait_in_line(agent, python, "acquire L", "first", "second", "third")
+    python.do("owner release L"), python.then("first acquire L")
+    python.do("first spin")
+    told_once(agent, python, python.dies("main throw first"), [second, third])
 
 
 def test_released(start_deep, python):

@@ -3,7 +3,6 @@
 
 import collections
 import json
-import pathlib
 import re
 import signal
 import time
@@ -22,12 +21,7 @@ from deadhold import (
 )
 from calls import needs_uprobes
 from inspected import inspect, text
-from python import WANTED, Python, interpreter
-
-# After this many sweeps what a sweep could find has been found: a wait is looked into when it is a
-# second old, its lock is read twice.
-SWEEPS = 5
-
+from python import SWEEPS, WANTED, Python, interpreter, wait_in_line
 
 @pytest.fixture(params=WANTED)
 def python(request, start_workload):
@@ -219,30 +213,6 @@ def probing(start_agent):
     agent = start_agent("--kind", ",".join(LOCK_KINDS + ("async-exception",)))
     needs_uprobes(agent)
     return agent
-
-
-def wait_probed(agent, pid):
-    """Waits until the prober has found the interpreter that this process runs."""
-    with open(f"/proc/{pid}/maps") as maps:
-        files = {line.split()[-1] for line in maps if "/" in line}
-    places = [file for file in files if pathlib.Path(file).name.startswith(("python", "libpython"))]
-    assert places, f"{pid} runs no Python"
-
-    def found():
-        return any(f"probe in {place}" in line for line in agent.errors for place in places)
-
-    assert agent.err.wait(found, TIMEOUT), f"none of {places} is probed{agent.said()}"
-
-
-def wait_in_line(agent, w, step, *names):
-    """One waits behind the other, for so long that each sweep has seen them."""
-    wait_probed(agent, w.pid)
-    w.do("early spin")
-    w.dies("main throw early")  # from now on it is looked for what threads wait for
-    agent.wait_for(kind="async-exception", pid=w.pid, state="ended")
-    waiters = [w.blocks(f"{name} {step}") for name in names]
-    agent.wait_sweeps(SWEEPS)
-    return waiters
 
 
 def suspected(w, agent, died, waiters):
