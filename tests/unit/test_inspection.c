@@ -321,12 +321,11 @@ static void gil(void **state)
 		    "web[4700]: 2 threads wait for the GIL: main thread holds it, and is in read");
 	assert_false(inspection_is_proven(&f->inspection));
 	assert_text(
-		f,
-		"BLOCKED web[4700]: 2 threads wait for the GIL: main thread holds it, and is in "
-		"read\n"
-		"  GIL: held by main thread (tid 4700), which is in read and did not run; 2\n"
-		"        threads wait for it, and can't run Python code before it is released\n"
-		"  threads: 2 wait for the GIL, 1 is in read\n");
+		f, "BLOCKED web[4700]: 2 threads wait for the GIL: main thread holds it, and is in "
+		   "read\n"
+		   "  GIL: held by main thread (tid 4700), which is in read and did not run; 2\n"
+		   "        threads wait for it, and can't run Python code before it is released\n"
+		   "  threads: 2 wait for the GIL, 1 is in read\n");
 	/* Nobody waits for another one. */
 	f->inspection.gils[0].address += 64;
 	assert_says(f, VERDICT_OK, "web[4700]: none of its 3 threads waits for a lock but the GIL");
