@@ -140,9 +140,10 @@ test-vm-all:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
-		  user/censuses.c user/inspect.c user/sweep.c user/signals.c user/edges.c user/pythons.c user/calls.c \
+		  user/censuses.c user/inspect.c user/sweep.c user/signals.c user/edges.c user/calls.c \
 		  user/deep.c user/killed.c user/probe_attach.c user/prober.c user/prober_keeper.c \
-		  user/prober_worker.c,$(wildcard user/*.c))
+		  user/prober_worker.c user/pythons.c user/pythons_owner.c user/pythons_search.c,\
+		  $(wildcard user/*.c))
 UNIT_OBJECTS := $(patsubst user/%.c,$(BUILD)/unit/%.o,$(UNIT_MODULES))
 
 .SECONDARY: $(UNIT_OBJECTS)
