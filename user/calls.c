@@ -497,6 +497,7 @@ bool calls_cause(const struct calls *calls, const struct owner_key *key,
 {
 	const struct cause_row *row = causes_row(&calls->causes, key);
 	struct agent *agent = calls->agent;
+	struct process_info process;
 	const struct cause *cause;
 	bool certain;
 
@@ -510,6 +511,7 @@ bool calls_cause(const struct calls *calls, const struct owner_key *key,
 	out->before_ns = exit->time_ns - cause->time_ns;
 	out->certain = certain;
 	out->signal = cause->sent;
+	out->signal.libc = processes_fill(agent->processes, &key->proc, &process);
 	python_name(out->exception, sizeof(out->exception), cause->exception, CALL_NAME_BYTES);
 	if (cause->no_sender)
 		return true;

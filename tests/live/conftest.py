@@ -17,8 +17,8 @@ def pytest_configure(config):
 
 def pytest_collection_modifyitems(items):
     """Deep tests come spread among the others: a deep agent's probes take seconds to go after its end,
-    and the next one's wait for that. One module shares an agent among its tests and stays whole."""
-    whole = [item for item in items if item.path.stem == "test_signals"]
+    and the next one's wait for that. Modules whose tests share an agent stay whole."""
+    whole = [item for item in items if item.path.stem in ("test_minute", "test_signals")]
     deep = [item for item in items if item.path.stem.startswith("test_deep")]
     kept = {*whole, *deep}
     others = [item for item in items if item not in kept]
