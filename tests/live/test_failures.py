@@ -16,7 +16,7 @@ import time
 
 import pytest
 
-from deadhold import AGENT, SCALE, TIMEOUT, Lines, difference
+from deadhold import AGENT, OPTIONS, SCALE, TIMEOUT, Lines, difference
 from counter import thread_signals
 from signals import SIGUSR1, SIGUSR2, Actor, RawAgent, check_lines, comm_of, descendants, losses_of, readers
 
@@ -830,6 +830,8 @@ def test_check_json(run, start_agent):
     used = {rung["family"]: rung["rung"] for rung in check["rungs"] if rung["used"]}
     assert set(used) >= {"futex", "exit", "signal"}, used
     used.pop("deep", None)  # with --deep alone, and then not among the hooks
+    if "--no-uprobes" in OPTIONS:
+        used["call"] = "none: --no-uprobes"
     watching = start_agent("--futex-hook", "auto", "--exit-hook", "auto", "-x")
     assert watching.ready["hooks"] == used
 

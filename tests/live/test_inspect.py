@@ -25,6 +25,7 @@ from deadhold import (
     TIMEOUT,
     any_order,
     difference,
+    kernel,
     matching,
     one_of,
 )
@@ -949,9 +950,12 @@ def test_pages_stay_as_they_were(start_workload):
     w.go("pages")
     before = w.event("pages")["there"]
     found = inspect(w.process.pid, "--census", "all", expected={"verdict": "ok"})
-    # Half of those that are there were written, half are zero pages.
+    # Half of those that are there were written, half are zero pages, which 6.7 tells from others.
     assert found["census"]["complete"]
-    assert before // 2 * 4096 < found["census"]["scanned_bytes"] < before * 4096
+    if kernel() >= (6, 7):
+        assert before // 2 * 4096 < found["census"]["scanned_bytes"] < before * 4096
+    else:
+        assert before * 4096 <= found["census"]["scanned_bytes"] < (before + 256) * 4096
     w.go("pages")
     assert w.event("pages")["there"] == before
 

@@ -4,14 +4,13 @@ refuses would take a lower one in silence."""
 
 import json
 import os
-import re
 import subprocess
 
 import pytest
 
-from deadhold import AGENT, OPTIONS
+from deadhold import AGENT, OPTIONS, kernel
 
-KERNEL = tuple(map(int, re.match(r"(\d+)\.(\d+)", os.uname().release).groups()))
+KERNEL = kernel()
 
 
 def rungs():
