@@ -132,7 +132,7 @@ test-vm:
 	$(MAKE) all static $(LIVE)
 	tests/run vm
 
-# All live tests in VMs, an hour or two.
+# The VMs of test-vm, and the lock tests on the lower rungs of the exit hook there.
 test-vm-all:
 	tools/packages build test vm
 	$(MAKE) all static $(LIVE)
