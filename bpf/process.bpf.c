@@ -9,6 +9,11 @@
 #include "shared.bpf.h"
 #include "task.bpf.h"
 
+static __always_inline struct wait_row *row_of(struct task_struct *task)
+{
+	return bpf_task_storage_get(&waits, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
 /* The new task has its numbers and does not run yet. Its wait row is made here, where memory may be. */
 SEC("tp_btf/task_newtask")
 int BPF_PROG(process_newtask, struct task_struct *task, unsigned long clone_flags)
@@ -17,7 +22,7 @@ int BPF_PROG(process_newtask, struct task_struct *task, unsigned long clone_flag
 
 	if (!task_is_user(task))
 		return 0;
-	bpf_task_storage_get(&waits, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	row_of(task);
 	if (task->pid == task->tgid)
 		return 0;
 	/* The number is in use again in this process: no word can tell its old bearer from the new. */
@@ -61,6 +66,13 @@ int BPF_PROG(process_exit, struct task_struct *task)
 /* Which threads a reading of the snapshot wants: those blocked in a futex wait, or all of a process. */
 __u32 snapshot_tgid;
 
+/*
+ * Threads older than the agent get their wait rows in its first whole snapshot; user space sets this then.
+ * Later ones ask for rows of blocked threads alone: while the CPU's task storage is busy
+ * (bpf_task_storage_busy) a thread that is made on it gets none.
+ */
+bool snapshot_rows_made;
+
 /* Makes up for a look-up that was not possible in sched_switch: here interrupts are on. */
 static __always_inline void row_share(struct wait_row *row, struct task_struct *task)
 {
@@ -75,11 +87,12 @@ static __always_inline void row_share(struct wait_row *row, struct task_struct *
 
 static __always_inline void row_wait(struct task_row *out, struct task_struct *task)
 {
-	struct wait_row *row = bpf_task_storage_get(&waits, task, 0,
-						    BPF_LOCAL_STORAGE_GET_F_CREATE);
 	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct wait_row *row = NULL;
 	struct syscall call;
 
+	if (!snapshot_rows_made)
+		row = row_of(task);
 	if (!(task->__state & (TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE)))
 		return;
 	syscall_of(&call, task);
@@ -99,6 +112,8 @@ static __always_inline void row_wait(struct task_row *out, struct task_struct *t
 	out->regs[3] = regs->r13;
 	out->regs[4] = regs->r14;
 	out->regs[5] = regs->r15;
+	if (snapshot_rows_made)
+		row = row_of(task);
 	if (row && row->word == out->word && row->since_ns) {
 		out->flags |= ROW_SINCE;
 		out->since_ns = row->since_ns;

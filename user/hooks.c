@@ -617,6 +617,8 @@ int hooks_snapshot(struct hooks *hooks, uint32_t tgid, hooks_row *row, void *con
 	}
 	n = n < 0 ? -errno : 0;
 	close(fd);
+	if (!n && !tgid)
+		hooks->object->bss->snapshot_rows_made = true;
 	return n;
 }
 
