@@ -91,6 +91,7 @@ struct deep_process {
 	unsigned int ordered;
 	bool python;
 	bool over;
+	bool anew; /* another program runs in it by now, and was not looked at yet */
 };
 
 struct deep {
@@ -291,8 +292,10 @@ static void missing_told(struct deep *deep, struct deep_process *process,
 }
 
 /* The first look, or one that was ordered. */
-static void done_told(struct deep *deep, struct deep_process *process)
+static void done_told(struct deep *deep, struct deep_process *process,
+		      const struct prober_told *told)
 {
+	bool nothing;
 	size_t i;
 
 	for (i = 0; i < deep->n; i++) {
@@ -302,7 +305,11 @@ static void done_told(struct deep *deep, struct deep_process *process)
 			process->ordered--;
 		if (deep->process[i].gap_ns == UINT64_MAX && !deep->process[i].ordered)
 			deep->process[i].gap_ns = host_now();
-		if (!deep->process[i].ordered && !deep->info[i].probes && !deep->process[i].over)
+		if (process)
+			nothing = told->plan == deep->plan + PLAN_LOCKS && !told->n;
+		else
+			nothing = !deep->process[i].ordered && !deep->info[i].probes;
+		if (nothing && !deep->process[i].over)
 			missing_note(deep, &deep->process[i],
 				     "all of its locks: no lock function of a C library was found");
 	}
@@ -358,7 +365,7 @@ static void prober_tells(void *context, const struct prober_told *told)
 			missing_told(deep, process, told);
 		break;
 	case TOLD_DONE:
-		done_told(deep, process);
+		done_told(deep, process, told);
 		break;
 	}
 }
@@ -502,12 +509,20 @@ size_t deep_holds(struct deep *deep, const struct ev_exit *ev, struct deep_hold 
 void deep_exit(struct deep *deep, const struct ev_exit *ev)
 {
 	struct deep_process *process;
+	bool anew;
 
 	if (!deep->n || ev->flags & EXIT_IN_GROUP)
 		return;
 	process = process_find(deep, ev->task.proc.tgid);
-	if (!process || process->over || process->tid != (int32_t)ev->task.tid)
+	if (!process || process->over)
 		return;
+	anew = process->anew;
+	process->anew = false;
+	if (process->tid != (int32_t)ev->task.tid) {
+		if (anew) /* where threads end already, the C library is there */
+			process_order(deep, process, PLAN_LOCKS, false);
+		return;
+	}
 	fprintf(stderr,
 		"deadhold: --deep, process %d: its thread %d has ended, by which it was probed: "
 		"probing it anew\n",
@@ -553,5 +568,6 @@ void deep_process_over(struct deep *deep, const struct proc_key *proc, enum clea
 	} else {
 		/* The new program has its Python elsewhere. */
 		process_order(deep, process, PLAN_PYTHON, true);
+		process->anew = true;
 	}
 }

@@ -81,9 +81,9 @@ struct prober_told {
 	enum { TOLD_FILE, TOLD_MISSING, TOLD_DONE } what;
 	uint32_t plan;
 	int32_t pid;
-	int32_t tid;	     /* FILE: the thread whose end is the end of the probes */
-	uint64_t n;	     /* FILE: probes; MISSING: the site */
-	int error;	     /* -errno */
+	int32_t tid; /* FILE: the thread whose end is the end of the probes */
+	uint64_t n;  /* FILE: probes; MISSING: the site; DONE: 0, an ordered look saw none */
+	int error;   /* -errno */
 	uint64_t start, end; /* FILE: where the process maps its code */
 	uint32_t python;     /* FILE: its Py_Version; 0: none */
 	const char *path;

@@ -47,7 +47,7 @@ enum report_type {
 struct prober_report {
 	uint32_t type; /* enum report_type */
 	int32_t error;
-	uint64_t n; /* sites; lost records */
+	uint64_t n; /* sites; lost records; DONE: are there any probes in what it maps? */
 	struct probe_key key;
 	struct probe_version version;
 	int32_t tid; /* REPORT_FILE: as in prober_told */

@@ -68,6 +68,7 @@ struct worker {
 	struct perf_buffer *records;
 	uint64_t pass, pass_due_ns, witness_due_ns, looked_ns;
 	uint64_t lost;
+	uint32_t seen; /* plans with probes in what was looked at; bits */
 	bool looked;
 	struct probe_point point[PROBE_POINTS];
 	struct probe_found found;
@@ -326,6 +327,8 @@ static void file_look(struct worker *w, const struct probe_key *key, const struc
 	struct stat st;
 
 	proc_path_unescape(m->path, m->path_len, path, sizeof(path));
+	if (file && file->probed)
+		w->seen |= 1u << key->plan;
 	if (key_avoided(w, key) || (file && file->pass == w->pass && w->pass))
 		return;
 	work_begin(w, key, path);
@@ -344,6 +347,8 @@ static void file_look(struct worker *w, const struct probe_key *key, const struc
 			file->start = m->start;
 			file->end = m->end;
 			file_probe(w, file, take_fd(&fd), kind, path);
+			if (file->probed)
+				w->seen |= 1u << key->plan;
 		}
 		file->pass = w->pass;
 		file->stale = false;
@@ -702,7 +707,9 @@ static void order_take(struct worker *w)
 		plan->pid[plan->n++] = order.pid;
 	if (order.anew)
 		process_drop(w, order.plan, order.pid);
+	w->seen = 0;
 	process_look(w, order.pid);
+	done.n = w->seen >> order.plan & 1;
 	done.key.plan = order.plan;
 	done.key.pid = order.pid;
 	keeper_send(&done, NULL, 0);

@@ -10,6 +10,7 @@
  *   fork           a child, which does the rest
  *   leave          the main thread ends; another one does the rest
  *   exec           the same program again
+ *   exec PROGRAM   another one
  *   end            exits
  */
 #include "lock_kinds.h"
@@ -217,6 +218,8 @@ static void *run(void *arg)
 			leave_do();
 		else if (!strcmp(line, "exec"))
 			execv("/proc/self/exe", arguments);
+		else if (!strncmp(line, "exec ", 5))
+			execv(line + 5, arguments);
 		else if (!strcmp(line, "end"))
 			exit(0);
 		else

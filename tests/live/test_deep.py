@@ -12,6 +12,7 @@ from calls import musl_loader
 from deadhold import (
     ABSENT,
     ANY,
+    LIVE,
     LOCK_KINDS,
     TIMEOUT,
     Workload,
@@ -600,6 +601,29 @@ def test_exec(start_deep, start_workload, program):
     said = agent.wait_for(kind="lock-orphaned", pid=w.pid)
     assert said["thread"]["tid"] == held["tid"] and len(said["locks"]) == 3
     assert all(found["acquired"]["stack"] for found in said["locks"])
+    w.go("many 1")
+    w.event("locked")
+    w.go("die")
+    agent.wait_for(kind="lock-orphaned", pid=w.pid, count=2)
+    assert not any("out of sight" in line for line in agent.errors), agent.said()
+
+@pytest.mark.parametrize("program", ["lock_deep", "lock_deep_static"])
+def test_exec_out_of_sight(start_deep, start_workload, program):
+    """Nothing tells where the new program's functions are. That is said when its first thread ends."""
+    w = start_workload(program)
+    w.event("started")
+    agent = start_deep(w)
+    w.go(f"exec {LIVE / 'lock_deep_stripped'}")
+    w.event("started")
+    w.go("many 3")
+    w.event("locked")
+    w.go("die")
+    w.event("died")
+    told = (f"deadhold: --deep, process {w.pid}: out of sight: "
+            "all of its locks: no lock function of a C library was found")
+    assert agent.err.wait(lambda: told in agent.errors, TIMEOUT), agent.said()
+    expect_nothing_about_locks(agent, w, sweeps=1)
+    assert agent.errors.count(told) == 1
 
 @pytest.mark.parametrize("children", [False, True])
 def test_children(start_deep, start_workload, children):
