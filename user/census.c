@@ -10,11 +10,11 @@
 #define CHUNK_WORDS 64
 
 /*
- * Twice as wide where the CPU can. The dynamic linker chooses, which sanitizers don't bear and other
+ * Wider, and with masks, where the CPU can. The dynamic linker chooses, which sanitizers don't bear and other
  * C libraries don't do.
  */
 #if defined(__x86_64__) && defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
-#define WIDE __attribute__((target_clones("avx2", "default")))
+#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
 #define WIDE
 #endif
