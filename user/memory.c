@@ -13,8 +13,16 @@
  * the target wait for the lock, and to be woken costs it more than the time for which the lock is held.
  */
 #define BATCH_BYTES (4u << 20)
-#define RUNS	    64
-#define HEAD_BYTES  64 /* room for MEMORY_OVERLAP */
+
+/*
+ * A walk's first batches stay in the core's own cache from the copy to the scan, which is all there is to
+ * the speed of a walk over a small process. They are too few to matter to the target.
+ */
+#define FIRST_BATCH_BYTES (512u << 10)
+#define FIRST_BYTES	  (16u << 20)
+
+#define RUNS	   64
+#define HEAD_BYTES 64 /* room for MEMORY_OVERLAP */
 
 /* Of pages of its own: memory_rest() gives them back. */
 static struct {
@@ -41,6 +49,11 @@ static void piece_scan(struct memory_walk *walk, uint64_t address, size_t at, si
 	walk->bytes.scanned += bytes;
 	if (walk->place != FIND_DATA)
 		walk->bytes.beyond += bytes;
+}
+
+static size_t batch_limit(const struct memory_walk *walk)
+{
+	return !walk->from && walk->bytes.scanned < FIRST_BYTES ? FIRST_BATCH_BYTES : BATCH_BYTES;
 }
 
 /* The first `bytes` bytes of piece i are done. */
@@ -123,7 +136,7 @@ static void piece_add(struct memory_walk *walk, uint64_t address, size_t bytes)
 {
 	walk->piece[walk->n_pieces++] = (struct iovec){ (void *)(uintptr_t)address, bytes };
 	walk->batch_bytes += bytes;
-	if (walk->n_pieces < MEMORY_PIECES && walk->batch_bytes < BATCH_BYTES)
+	if (walk->n_pieces < MEMORY_PIECES && walk->batch_bytes < batch_limit(walk))
 		return;
 	batch_read(walk);
 	walk_pause(walk, address + bytes);
@@ -138,7 +151,7 @@ static void run_read(struct memory_walk *walk, const struct page_run *run)
 	if (run->kind != RUN_OWN)
 		return;
 	for (uint64_t at = run->start, bytes; at < run->end && !walk->stop; at += bytes) {
-		bytes = MIN(run->end - at, BATCH_BYTES - walk->batch_bytes);
+		bytes = MIN(run->end - at, batch_limit(walk) - walk->batch_bytes);
 		piece_add(walk, at, bytes);
 	}
 }
