@@ -16,7 +16,7 @@
 
 /*
  * A walk's first batches stay in the core's own cache from the copy to the scan, which is all there is to
- * the speed of a walk over a small process. They are too few to matter to the target.
+ * the speed of a walk over a small process. Of a walk over a large one they are a small part.
  */
 #define FIRST_BATCH_BYTES (512u << 10)
 #define FIRST_BYTES	  (16u << 20)
@@ -49,11 +49,6 @@ static void piece_scan(struct memory_walk *walk, uint64_t address, size_t at, si
 	walk->bytes.scanned += bytes;
 	if (walk->place != FIND_DATA)
 		walk->bytes.beyond += bytes;
-}
-
-static size_t batch_limit(const struct memory_walk *walk)
-{
-	return !walk->from && walk->bytes.scanned < FIRST_BYTES ? FIRST_BATCH_BYTES : BATCH_BYTES;
 }
 
 /* The first `bytes` bytes of piece i are done. */
@@ -130,6 +125,12 @@ static void walk_pause(struct memory_walk *walk, uint64_t at)
 	/* A lock may straddle that place. */
 	walk->next = at - MEMORY_OVERLAP;
 	walk->stop = true;
+}
+
+/* Changes only with what was scanned: not while a batch is filled. */
+static size_t batch_limit(const struct memory_walk *walk)
+{
+	return !walk->from && walk->bytes.scanned < FIRST_BYTES ? FIRST_BATCH_BYTES : BATCH_BYTES;
 }
 
 static void piece_add(struct memory_walk *walk, uint64_t address, size_t bytes)
