@@ -140,7 +140,7 @@ test-vm-all:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
-		  user/censuses.c user/inspect.c user/sweep.c user/signals.c user/edges.c user/calls.c \
+		  user/censuses.c user/inspect.c user/sweep.c user/origin.c user/signals.c user/edges.c user/calls.c \
 		  user/deep.c user/killed.c user/probe_attach.c user/prober.c user/prober_keeper.c \
 		  user/prober_worker.c user/pythons.c user/pythons_owner.c user/pythons_search.c,\
 		  $(wildcard user/*.c))

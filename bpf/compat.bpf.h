@@ -85,7 +85,7 @@ struct syscall {
 	__s32 nr;
 	bool compat; /* numbers and registers of the 32-bit table */
 	__u64 arg[4];
-	__u64 sp;
+	__u64 sp, pc;
 };
 
 static __always_inline void syscall_read(struct syscall *call, struct task_struct *task,
@@ -94,6 +94,7 @@ static __always_inline void syscall_read(struct syscall *call, struct task_struc
 	call->compat = task->thread_info.status & TS_COMPAT;
 	call->nr = regs->orig_ax;
 	call->sp = regs->sp;
+	call->pc = regs->ip;
 	if (call->compat) {
 		call->arg[0] = (__u32)regs->bx;
 		call->arg[1] = (__u32)regs->cx;

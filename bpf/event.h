@@ -130,6 +130,7 @@ struct ev_wait_dead {
 	__u32 flags; /* WAIT_* */
 	__u32 owner; /* TID in the namespace of the process; 0: nobody is named */
 	__u32 pad;
+	__u64 pc; /* behind the instruction that makes the call */
 };
 
 /* System calls that send signals; 0: none of them. Same order as enum signal_call of the agent. */
@@ -335,7 +336,7 @@ struct send_filter {
 };
 
 #define ROW_EXITING 1 /* past its exit hook, or a zombie */
-#define ROW_BLOCKED 2 /* in a futex wait: word, op, val, timeout, sp, regs say which */
+#define ROW_BLOCKED 2 /* in a futex wait: word, op, val, timeout, sp, pc, regs say which */
 #define ROW_SINCE   4 /* since_ns is known */
 #define ROW_COMPAT  8 /* 32-bit system call: not looked at */
 
@@ -350,7 +351,9 @@ struct task_row {
 	__u64 since_ns;
 	__u64 switches; /* voluntary switches: the same number, the same block */
 	__u64 sp;
-	__u64 regs[6]; /* callee-saved: rbx rbp r12 r13 r14 r15 */
+	__u64 pc;	   /* behind the instruction that makes the call */
+	__u64 regs[6];	   /* callee-saved: rbx rbp r12 r13 r14 r15 */
+	__u64 robust_list; /* in the thread's descriptor; 0: it has none. Of living threads */
 	__u32 op;
 	__u32 val;
 	__u32 flags; /* ROW_* */
@@ -366,7 +369,7 @@ EV_SIZE(lock_state, 32);
 EV_SIZE(lock_words, 60);
 EV_SIZE(ev_held, 104);
 EV_SIZE(ev_exit, 136);
-EV_SIZE(ev_wait_dead, 160);
+EV_SIZE(ev_wait_dead, 168);
 EV_SIZE(ev_signal, 200);
 EV_SIZE(ev_send_failed, 120);
 EV_SIZE(ev_exec, 40);
@@ -374,7 +377,7 @@ EV_SIZE(ev_process_exit, 40);
 EV_SIZE(ev_call, 192);
 EV_SIZE(deep_key, 16);
 EV_SIZE(deep_row, 40);
-EV_SIZE(task_row, 184);
+EV_SIZE(task_row, 200);
 #undef EV_SIZE
 #endif
 

@@ -21,6 +21,7 @@
 struct futex_wait {
 	__u64 word;
 	__u64 timeout; /* user address; 0: for ever */
+	__u64 pc;
 	__u32 op;
 	__u32 val;
 };
@@ -74,6 +75,7 @@ static __always_inline void wait_dead_say(struct task_struct *task, const struct
 	ev->flags = 0;
 	ev->owner = owner;
 	ev->pad = 0;
+	ev->pc = wait->pc;
 	timeout_read(ev, wait->timeout);
 	event_submit(ev);
 }
@@ -169,7 +171,7 @@ static __noinline __u32 lock_of_wait(const struct futex_wait *wait, struct lock_
 		loss_count(LOSS_UNREADABLE);
 		return LAYOUT_NONE;
 	}
-	return lock_layout(wait->op, wait->val, wait->word, &words, lock);
+	return lock_layout(wait->op, wait->val, wait->timeout, wait->word, &words, lock);
 }
 
 static __always_inline void futex_wait_begin(struct task_struct *task, const struct syscall *call)
@@ -179,6 +181,7 @@ static __always_inline void futex_wait_begin(struct task_struct *task, const str
 		.op = call->arg[1],
 		.val = call->arg[2],
 		.timeout = call->arg[3],
+		.pc = call->pc,
 	};
 	bool lock_call_made = lock_call(wait.op, wait.val);
 	struct lock_state lock;

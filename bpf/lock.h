@@ -77,6 +77,10 @@
 /* Waiters of one lock, recursions of one thread: more is taken for something else. */
 #define LOCK_COUNT_LIMIT 0x10000u
 
+/* __spins of an adaptive mutex is a short; glibc's elision counter next to it starts at 3 */
+#define GLIBC_SPINS_LIMIT   0x7fffu
+#define GLIBC_ELISION_LIMIT 0xffu
+
 enum lock_layout {
 	LAYOUT_NONE,	    /* no lock that records its owner */
 	LAYOUT_GLIBC_MUTEX, /* normal, recursive, errorcheck, adaptive, priority-protect */
@@ -147,6 +151,16 @@ static inline __u32 lock_word_offset(__u32 layout)
 static inline bool lock_is_nameless(__u32 layout)
 {
 	return layout >= LAYOUT_GLIBC_RWLOCK_READ && layout <= LAYOUT_SEMAPHORE;
+}
+
+/*
+ * Others' memory may look like it to the last bit: whose code it is that waits has to be known, too. The
+ * others have a TID in the word by which the kernel or libc finds the owner, or pointers that are followed.
+ */
+static inline bool lock_needs_caller(__u32 layout)
+{
+	return layout == LAYOUT_GLIBC_MUTEX || layout == LAYOUT_GLIBC_RWLOCK_8 ||
+	       layout == LAYOUT_GLIBC_RWLOCK_12;
 }
 
 static inline bool lock_tid_plausible(__u32 tid)
@@ -458,6 +472,25 @@ static inline bool lock_owner(__u32 layout, __u64 address, const struct lock_wor
 	}
 }
 
+/* Robust, PI and priority-protect mutexes of every type count the one time they are held. */
+static inline bool lock_recursion_plausible(__u32 kind, __u32 count)
+{
+	if ((kind & GLIBC_KIND_TYPE) == 1)
+		return count && count < LOCK_COUNT_LIMIT;
+	return count <= !!(kind & (GLIBC_KIND_ROBUST | GLIBC_KIND_PI | GLIBC_KIND_PROTECT));
+}
+
+static inline bool lock_shape_glibc_mutex(const struct lock_words *w, const struct lock_state *s)
+{
+	__u32 spins = w->at[5] & 0xffff, elision = w->at[5] >> 16;
+
+	if (!lock_recursion_plausible(s->kind, w->at[1]))
+		return false;
+	if ((s->kind & GLIBC_KIND_TYPE) == 3)
+		return spins <= GLIBC_SPINS_LIMIT && !elision;
+	return !spins && elision <= (s->kind & GLIBC_KIND_TYPE ? 0 : GLIBC_ELISION_LIMIT);
+}
+
 /*
  * Can this futex call be a wait for a lock that records its owner? By operation and value alone, so
  * that the rest costs nothing: what the libraries pass is in lock_layout().
@@ -478,7 +511,8 @@ static inline bool lock_call(__u32 op, __u32 val)
 
 /*
  * Does it look like glibc's parking place of a thread that found a PI mutex's owner dead: a wait for
- * ever, for a zero that lies in the caller's own frames? sp: the user stack pointer in the call.
+ * ever, for a zero that lies in the caller's own frames? sp: the user stack pointer in the call; timeout:
+ * where the caller has it, 0: none.
  */
 #define LOCK_PARK_BYTES 1024
 static inline bool lock_parked(__u32 op, __u32 val, __u64 timeout, __u64 word, __u64 sp)
@@ -490,15 +524,31 @@ static inline bool lock_parked(__u32 op, __u32 val, __u64 timeout, __u64 word, _
 }
 
 /*
+ * Waits on 2 are others' too (Go, Rust, stdio, whoever makes a lock of 0, 1 and 2), and what lies behind
+ * their word is anything. glibc passes FUTEX_WAIT_BITSET only with a timeout, as Rust does without, and
+ * FUTEX_PRIVATE_FLAG unless the kind is process-shared. Priority-protect waits on ceiling << 19 | 2.
+ */
+static inline bool lock_wait_glibc_mutex(__u32 op, __u32 val, __u64 timeout, __u64 address,
+					 const struct lock_words *w, struct lock_state *s)
+{
+	if ((val & 0x7ffff) != 2 || ((op & FUTEX_OP_MASK) == FUTEX_OP_WAIT_BITSET && !timeout) ||
+	    !lock_owner(LAYOUT_GLIBC_MUTEX, address, w, s) || !s->held)
+		return false;
+	return !(op & FUTEX_OP_PRIVATE) == !!(s->kind & GLIBC_KIND_PSHARED) &&
+	       lock_shape_glibc_mutex(w, s);
+}
+
+/*
  * Which lock is it that a thread waits for with this futex call? Tries the layouts that make such
  * calls, the strictest first, and takes the first that fits the memory and says the lock is held.
- * Returns the layout and fills *s, or returns LAYOUT_NONE: no lock that records its owner.
+ * Returns the layout and fills *s, or returns LAYOUT_NONE: no lock that records its owner. timeout: as
+ * in lock_parked().
  *
  * What the libraries pass (facts: measured on glibc 2.36, read in 2.17 to 2.42 and musl 1.2):
  * glibc mutex val 2; rwlock val 3; robust mutex and musl's val = TID | WAITERS; PI: LOCK_PI.
  */
-static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct lock_words *w,
-				struct lock_state *s)
+static inline __u32 lock_layout(__u32 op, __u32 val, __u64 timeout, __u64 address,
+				const struct lock_words *w, struct lock_state *s)
 {
 	__u32 cmd = op & FUTEX_OP_MASK;
 
@@ -530,8 +580,7 @@ static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct
 			return LAYOUT_GLIBC_RWLOCK_12;
 		return LAYOUT_NONE;
 	}
-	/* Priority-protect waits on ceiling << 19 | 2. Val 2 is others' too: Go, Rust, stdio. */
-	if ((val & 0x7ffff) == 2 && lock_owner(LAYOUT_GLIBC_MUTEX, address, w, s) && s->held)
+	if (lock_wait_glibc_mutex(op, val, timeout, address, w, s))
 		return LAYOUT_GLIBC_MUTEX;
 	if (val == 2 && lock_owner(LAYOUT_GLIBC_STDIO, address, w, s) && s->held)
 		return LAYOUT_GLIBC_STDIO;
@@ -550,9 +599,6 @@ static inline __u32 lock_layout(__u32 op, __u32 val, __u64 address, const struct
 #define LOCK_OBJECT_BYTES	 40
 #define LOCK_OBJECT_BYTES_RWLOCK 52
 
-/* __spins of an adaptive mutex is a short; glibc's elision counter next to it starts at 3 */
-#define GLIBC_SPINS_LIMIT   0x7fffu
-#define GLIBC_ELISION_LIMIT 0xffu
 /* __owner of a robust mutex that was recovered and not made consistent yet */
 #define GLIBC_OWNER_INCONSISTENT 0x7fffffffu
 
@@ -620,25 +666,6 @@ static inline bool lock_link_plausible(__u32 low, __u32 high)
 {
 	/* User addresses of both machines; bit 0 is the mark of a PI mutex. */
 	return (high || low >= 4096) && high < 0x10000 && !(low & 6);
-}
-
-/* Robust, PI and priority-protect mutexes of every type count the one time they are held. */
-static inline bool lock_recursion_plausible(__u32 kind, __u32 count)
-{
-	if ((kind & GLIBC_KIND_TYPE) == 1)
-		return count && count < LOCK_COUNT_LIMIT;
-	return count <= !!(kind & (GLIBC_KIND_ROBUST | GLIBC_KIND_PI | GLIBC_KIND_PROTECT));
-}
-
-static inline bool lock_shape_glibc_mutex(const struct lock_words *w, const struct lock_state *s)
-{
-	__u32 spins = w->at[5] & 0xffff, elision = w->at[5] >> 16;
-
-	if (!lock_recursion_plausible(s->kind, w->at[1]))
-		return false;
-	if ((s->kind & GLIBC_KIND_TYPE) == 3)
-		return spins <= GLIBC_SPINS_LIMIT && !elision;
-	return !spins && elision <= (s->kind & GLIBC_KIND_TYPE ? 0 : GLIBC_ELISION_LIMIT);
 }
 
 static inline bool lock_shape_glibc_robust(const struct lock_words *w, const struct lock_state *s)

@@ -106,6 +106,7 @@ static __always_inline void row_wait(struct task_row *out, struct task_struct *t
 	out->val = call.arg[2];
 	out->timeout = call.arg[3];
 	out->sp = call.sp;
+	out->pc = call.pc;
 	out->regs[0] = regs->bx;
 	out->regs[1] = regs->bp;
 	out->regs[2] = regs->r12;
@@ -135,6 +136,8 @@ int process_snapshot(struct bpf_iter__task *ctx)
 		out.flags |= ROW_EXITING;
 	else
 		row_wait(&out, task);
+	if (!(out.flags & ROW_EXITING))
+		out.robust_list = compat_robust_address(task);
 	if (!snapshot_tgid && !(out.flags & ROW_BLOCKED))
 		return 0;
 	out.switches = task->nvcsw;

@@ -45,6 +45,9 @@ struct found {
 	bool dropped;
 	bool waited_for; /* of a find of the census */
 	bool suspected;
+	uint64_t pc;   /* of a thread that waits for it, where that has to be known; 0: not known */
+	bool unproven; /* nobody saw a thread of the owner's number: the lock itself must be one */
+	bool doubted;  /* whose code it is that waits could not be told */
 	uint64_t semaphore;    /* of a Python object: what its waiters sleep on; 0: they park */
 	struct deep_hold deep; /* row.tid 0: deep mode did not see it */
 	struct place place;
@@ -73,7 +76,7 @@ struct orphan_case {
 	uint32_t owner_ns_tid;
 	uint64_t owner_thread; /* its descriptor, where its end was seen */
 	uint64_t time_ns;
-	size_t n_found, looked, placed;
+	size_t n_found, looked, placed, called;
 	struct found *found;
 	size_t n_stuck, timed; /* up to there the timeouts were read */
 	struct stuck_row *stuck;
@@ -462,6 +465,7 @@ static void stuck_row(void *context, const struct task_row *row)
 	for (i = 0; i < c->n_found; i++) {
 		if (found_waited_for(&c->found[i], c->found[i].word, row)) {
 			stuck_add(c, row, i);
+			c->found[i].pc = row->pc;
 			return;
 		}
 	}
@@ -561,6 +565,58 @@ static void neighbour_ask(struct orphan_case *c)
 	}
 }
 
+/* ---- whose code waits ---- */
+
+/* To those who wait it looks like a lock of glibc's. Deep mode saw glibc lock it. */
+static bool found_needs_caller(const struct found *found)
+{
+	return !found->dropped && !found->deep.row.tid && found->pc &&
+	       lock_needs_caller(found->state.layout);
+}
+
+static void found_called(struct found *found, enum caller caller)
+{
+	found->dropped = caller == CALLER_OTHER; /* then it is something else */
+	found->doubted = caller == CALLER_UNKNOWN;
+	found->suspected |= found->doubted && found->unproven;
+}
+
+static void callers_ask(struct orphan_case *c);
+
+static void callers_looked(void *context, const struct look *look, const struct look_answer *answer)
+{
+	struct orphan_case *c = context;
+	uint32_t i = 0;
+
+	if (answer->error == -ECANCELED)
+		return;
+	/* The same order in which callers_ask() asked. */
+	for (; i < look->n; c->called++)
+		if (found_needs_caller(&c->found[c->called]))
+			found_called(&c->found[c->called], answer->at[i++].caller);
+	callers_ask(c);
+}
+
+/* Asks for the next ones; then on to those who wait in other processes. */
+static void callers_ask(struct orphan_case *c)
+{
+	struct look look = {
+		.tgid = c->proc.tgid,
+		.start_ticks = c->proc.start_ns / c->cases->agent->tick_ns,
+		.want = LOOK_MAPPINGS | LOOK_CALLERS,
+		.code = ~0u,
+	};
+	size_t i;
+
+	for (i = c->called; i < c->n_found && look.n < LOOK_ADDRESSES; i++)
+		if (found_needs_caller(&c->found[i]))
+			look.address[look.n++] = c->found[i].pc;
+	if (!look.n)
+		neighbour_ask(c);
+	else if (reader_look(c->cases->agent->reader, &look, callers_looked, c))
+		case_free(c); /* no memory: the sweep comes upon it again */
+}
+
 /* ---- saying it ---- */
 
 static void wait_of(struct orphan_case *c, const struct stuck_row *stuck, struct wait_info *wait)
@@ -617,7 +673,7 @@ static void case_confirm(struct orphan_case *c)
 	for (i = 0; i < c->n_stuck; i++) {
 		struct found *found = &c->found[c->stuck[i].lock];
 
-		if (found->proof == PROOF_SHAPE) {
+		if (found->proof == PROOF_SHAPE && !found->doubted) {
 			found->proof = found->info.proof = PROOF_WAITER;
 			found->info.evidence = 0;
 			found->suspected = false;
@@ -905,7 +961,7 @@ static void case_stuck(struct orphan_case *c)
 		c->due_ns = host_now() + QUIET_NS;
 		return;
 	}
-	neighbour_ask(c);
+	callers_ask(c);
 }
 
 /* More is known of that process's locks: what was known before is told first, with its own proof. */
@@ -1187,6 +1243,7 @@ static void wait_begin(struct cases *cases, const struct ev_wait_dead *ev)
 		.word = ev->word,
 		.state = ev->lock,
 		.proof = ev->lock.owner ? PROOF_WAITER : PROOF_OWNER_DIED,
+		.pc = ev->pc,
 		.place = { .proc = ev->task.proc, .address = ev->lock.address },
 	};
 	case_look(c);
@@ -1267,6 +1324,9 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck)
 		.proof = claim || stuck->parked ? PROOF_OWNER_WORD
 			 : stuck->state.owner	? PROOF_WAITER
 						: PROOF_OWNER_DIED,
+		.pc = stuck->row->pc,
+		.unproven = !claim && !stuck->known,
+		.suspected = stuck->unsure,
 		.place = { .proc = stuck->row->task.proc,
 			   .address = stuck->state.address,
 			   .shared = stuck->shared },

@@ -30,6 +30,8 @@ struct stuck {
 	struct shared_place shared;
 	bool parked; /* a case is about this thread alone: it does not wait on the lock's own word */
 	bool forked; /* the owner never was in this process */
+	bool known;  /* that a thread had the owner's number, in this process or in the parent */
+	bool unsure; /* the main thread may hold it: origin.h */
 };
 void cases_stuck(struct cases *cases, const struct stuck *stuck);
 

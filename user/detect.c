@@ -227,6 +227,12 @@ uint32_t detect_object(uint32_t layout)
 	return layout == LAYOUT_PYTHON_LOCK || layout == LAYOUT_PYTHON_RLOCK;
 }
 
+bool detect_unlocks_after_fork(const struct lock_state *state)
+{
+	return state->layout == LAYOUT_GLIBC_MUTEX &&
+	       ((state->kind & GLIBC_KIND_TYPE) == 0 || (state->kind & GLIBC_KIND_TYPE) == 3);
+}
+
 bool detect_left_by(const struct lock_state *state, uint32_t owner)
 {
 	if (!state->held)

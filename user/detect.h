@@ -41,6 +41,9 @@ struct shared_place detect_mapping(struct lock_info *info, const struct look_map
 /* 1: a lock of this layout is an object of Python's: a bit of look.objects. */
 uint32_t detect_object(uint32_t layout);
 
+/* Does whoever unlocks it not need the owner's TID, which fork changes? glibc's plain and adaptive mutexes. */
+bool detect_unlocks_after_fork(const struct lock_state *state);
+
 /* Does this state of the lock say that `owner` (0: somebody unknown) left it locked? */
 bool detect_left_by(const struct lock_state *state, uint32_t owner);
 

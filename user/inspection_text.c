@@ -85,6 +85,12 @@ static void line_owner(FILE *out, const struct inspection *inspection, const str
 
 	if (lock->owner_state == OWNER_DEAD)
 		line_dead_owner(out, lock);
+	else if (lock->owner != NOBODY && lock->inherited)
+		detail_of(out,
+			  "held by %s, a copy of the parent's thread %d, which held it when it "
+			  "forked; it %s",
+			  in_full(inspection, lock->owner, who), lock->info.owner_tid,
+			  inspection_wait(inspection, lock->owner, 1, does));
 	else if (lock->owner != NOBODY)
 		detail_of(out, "held by %s, which %s", in_full(inspection, lock->owner, who),
 			  inspection_wait(inspection, lock->owner, 1, does));

@@ -353,6 +353,23 @@ static void look_pidfd(const struct task *task, const struct look *look, struct 
 		proc_pidfd_parse(text, n, &answer->pidfd_id, &answer->pidfd_thread);
 }
 
+static void look_callers(const struct task *task, const struct look *look, uint32_t libcs,
+			 struct look_answer *answer)
+{
+	enum lock_libc libc = look_libc(task, libcs);
+	uint8_t code[CALLER_BYTES];
+
+	for (uint32_t i = 0; i < look->n; i++) {
+		const struct look_mapping *mapping = &answer->at[i].mapping;
+
+		if (look->code >> i & 1 && mapping->known &&
+		    task_read_memory(task, look->address[i] - sizeof(code), code, sizeof(code)) ==
+			    sizeof(code))
+			answer->at[i].caller = caller_of(mapping->path, mapping->symbol,
+							 caller_is_wrapper(code), libcs, libc);
+	}
+}
+
 static void look_maps(const struct task *task, const struct look *look, uint64_t until_ns,
 		      struct look_answer *answer)
 {
@@ -366,6 +383,8 @@ static void look_maps(const struct task *task, const struct look *look, uint64_t
 		answer->runtimes |= look_program(task, libcs);
 	if (look->want & LOOK_MAPPINGS)
 		look_symbols(task, look, until_ns, modules, answer);
+	if (look->want & LOOK_CALLERS)
+		look_callers(task, look, libcs, answer);
 }
 
 /* 0, -EAGAIN (the thread ended in the midst of it), or another -errno. */

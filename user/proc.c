@@ -260,7 +260,6 @@ static bool syscall_value(struct cursor *c, uint64_t *value)
 int proc_syscall_parse(const char *text, size_t len, struct proc_syscall *call)
 {
 	struct cursor c = { text, text + len };
-	uint64_t pc;
 
 	*call = (struct proc_syscall){ .where = SYSCALL_RUNNING };
 	if (cursor_word(&c, "running"))
@@ -275,7 +274,7 @@ int proc_syscall_parse(const char *text, size_t len, struct proc_syscall *call)
 			if (!syscall_value(&c, &call->argument[i]))
 				return -EINVAL;
 	}
-	return syscall_value(&c, &call->sp) && syscall_value(&c, &pc) ? 0 : -EINVAL;
+	return syscall_value(&c, &call->sp) && syscall_value(&c, &call->pc) ? 0 : -EINVAL;
 }
 
 int proc_pidfd_parse(const char *text, size_t len, int32_t *pid, bool *thread)

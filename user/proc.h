@@ -70,6 +70,7 @@ struct proc_syscall {
 	int32_t number; /* of the program's own table; the rest only where it is blocked in one */
 	uint64_t argument[6];
 	uint64_t sp; /* the user stack pointer, also outside */
+	uint64_t pc; /* behind the instruction that makes the call */
 };
 
 /* 0, or -EINVAL. */

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #include "alert.h"
+#include "caller.h"
 #include "census_read.h"
 #include "lock.h"
 #include "python_read.h"
@@ -32,6 +33,7 @@ enum look_want {
 	LOOK_TIMESPEC = 16, /* 16 bytes at each address as a struct timespec */
 	LOOK_PIDFD = 32,    /* whom its file descriptor `pidfd` stands for */
 	LOOK_RUNTIME = 64,  /* what it runs on */
+	LOOK_CALLERS = 128, /* whose code it is that calls futex(2), at addresses in code */
 };
 
 /* What is asked of one process. */
@@ -82,6 +84,7 @@ struct look_answer {
 		bool has_timespec;
 		int64_t timespec_ns; /* tv_sec · 10⁹ + tv_nsec */
 		struct look_mapping mapping;
+		enum caller caller; /* with LOOK_CALLERS */
 	} at[LOOK_ADDRESSES];
 };
 

@@ -114,16 +114,21 @@ static bool thread_lives(const struct survey *survey, int32_t ns_tid)
 static bool owner_same(struct survey *survey, const struct seen_lock *lock,
 		       const struct roster *own)
 {
+	const struct lock_place *place = &survey->place[lock - survey->out->locks];
+	const struct thread_info *first;
 	const struct thread *living;
 
 	/* Who shares it was asked after the first reading of its words: once is enough. */
-	if (survey->place[lock - survey->out->locks].shared.inode || !lock->info.owner_tid)
+	if (place->shared.inode || place->tgid != survey->task.tgid || !lock->info.owner_tid)
 		return true;
-	living = roster_find_living(own, lock->info.owner_tid);
-	if (lock->owner_state == OWNER_DEAD)
-		return !living && !thread_lives(survey, lock->info.owner_tid);
-	return living && lock->owner != NOBODY &&
-	       living->info.start_ticks == survey->reading[lock->owner].info.start_ticks;
+	if (lock->owner_state != OWNER_ALIVE)
+		return !roster_find_living(own, lock->info.owner_tid) &&
+		       !thread_lives(survey, lock->info.owner_tid);
+	if (lock->owner == NOBODY)
+		return false;
+	first = &survey->reading[lock->owner].info;
+	living = roster_find_living(own, first->ns_tid);
+	return living && living->info.start_ticks == first->start_ticks;
 }
 
 /* Do its words say the same as before? */

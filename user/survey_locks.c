@@ -9,7 +9,6 @@
 #include "detect.h"
 #include "host.h"
 #include "look.h"
-#include "python_read.h"
 #include "runtime.h"
 
 #define SLICE_NS     100000000ull
@@ -111,50 +110,59 @@ void survey_map(struct survey *survey)
 
 /* ---- who holds them ---- */
 
-/* The threads of the parent, if their numbers are of the same namespace. */
-static void parent_read(struct survey *survey)
+static void owner_is_main(struct survey *survey, struct seen_lock *lock)
 {
-	const struct process_info *process = &survey->out->process;
-	_cleanup_task_ struct task parent = TASK_CLOSED;
-	char text[64];
-	ssize_t n;
+	const struct thread *copy = survey_main(survey);
 
-	survey->parent_read = true;
-	if (process->ppid <= 0 || task_open(&parent, process->ppid, 0))
+	lock->owner_state = OWNER_ALIVE;
+	lock->owner = copy - survey->first.at;
+}
+
+/* Who waits for it can't unlock it. */
+static bool main_waits(struct survey *survey, const struct seen_lock *lock)
+{
+	const struct seen_thread *copy =
+		&survey->out->threads[survey_main(survey) - survey->first.at];
+
+	return copy->lock == lock - survey->out->locks;
+}
+
+/* The process does not have the owner any more, or never had it. */
+static void owner_not_here(struct survey *survey, struct seen_lock *lock,
+			   const struct lock_state *state)
+{
+	enum origin origin = survey_origin(survey, lock->info.owner_tid);
+	bool unlocks = survey_main(survey) && detect_unlocks_after_fork(state);
+
+	lock->owner_state = OWNER_DEAD;
+	lock->inherited = origin != ORIGIN_OWN && origin != ORIGIN_UNKNOWN;
+	lock->maybe_copied = origin == ORIGIN_UNKNOWN;
+	if (!unlocks || origin == ORIGIN_OWN || origin == ORIGIN_PARENT)
 		return;
-	n = task_read_link(parent.thread, "ns/pid", text, sizeof(text));
-	if (n > 0 && proc_namespace_parse(text, n) == process->pid_ns)
-		roster_read(parent.process, survey_progress, survey, &survey->parent);
+	if (origin == ORIGIN_FORKER) {
+		owner_is_main(survey, lock);
+	} else if (!main_waits(survey, lock)) {
+		lock->owner_state = OWNER_UNKNOWN;
+		lock->why = lock->maybe_copied
+				    ? "the thread that it names is not in this process: it has "
+				      "ended, or fork copied the lock; if it was that thread that "
+				      "forked, the main thread can unlock it"
+				    : "fork copied it from a thread of the parent; if that was the "
+				      "one that forked, the main thread can unlock it";
+	}
 }
 
-/*
- * The number belonged to a thread of the parent before this process was there, and still does: so no
- * thread of this process ever had it, and fork copied the lock as it was.
- */
-static bool is_inherited(struct survey *survey, uint32_t owner)
+static void owner_private(struct survey *survey, struct seen_lock *lock,
+			  const struct lock_state *state)
 {
-	const struct thread *thread;
+	struct thread *living = roster_find_living(&survey->first, lock->info.owner_tid);
 
-	if (!survey->parent_read)
-		parent_read(survey);
-	thread = roster_find_living(&survey->parent, owner);
-	return thread && thread->info.start_ticks <= survey->out->process.start_ticks;
-}
-
-static void owner_private(struct survey *survey, struct seen_lock *lock)
-{
-	const struct process_info *process = &survey->out->process;
-	int32_t owner = lock->info.owner_tid;
-	struct thread *living = roster_find_living(&survey->first, owner);
-
-	if (living) {
-		lock->owner_state = OWNER_ALIVE;
-		lock->owner = living - survey->first.at;
+	if (!living) {
+		owner_not_here(survey, lock, state);
 		return;
 	}
-	lock->owner_state = OWNER_DEAD;
-	lock->inherited = is_inherited(survey, owner);
-	lock->maybe_copied = !lock->inherited && process->ns_pid && owner < process->ns_pid;
+	lock->owner_state = OWNER_ALIVE;
+	lock->owner = living - survey->first.at;
 }
 
 /*
@@ -163,16 +171,8 @@ static void owner_private(struct survey *survey, struct seen_lock *lock)
  */
 static void owner_descriptor(struct survey *survey, struct seen_lock *lock, uint64_t descriptor)
 {
-	_cleanup_task_ struct task parent = TASK_CLOSED;
-	const struct thread *thread;
-
 	lock->owner_state = OWNER_DEAD;
-	if (!survey->parent_read)
-		parent_read(survey);
-	if (!survey->parent.n || task_open(&parent, survey->out->process.ppid, 0))
-		return;
-	thread = roster_find_living(&survey->parent, python_thread_tid(&parent, descriptor));
-	lock->maybe_copied = thread && thread->info.start_ticks <= survey->out->process.start_ticks;
+	lock->maybe_copied = survey_descriptor_forked(survey, descriptor);
 }
 
 /* An owner in another process is one more thread to be looked at. */
@@ -239,6 +239,17 @@ static int owner_shared(struct survey *survey, struct seen_lock *lock,
 						: 0;
 }
 
+/* That nobody has the number may mean that it never was one. */
+static void owner_doubt(struct seen_lock *lock, const struct lock_place *place)
+{
+	if (!place->doubted || lock->owner_state != OWNER_DEAD)
+		return;
+	lock->owner_state = OWNER_UNKNOWN;
+	lock->inherited = lock->maybe_copied = false;
+	lock->why = "it looks like a mutex of glibc's whose owner has ended, but the program is "
+		    "static and without symbols: that it is one could not be told";
+}
+
 int survey_owners(struct survey *survey, size_t from)
 {
 	int err = 0;
@@ -259,9 +270,10 @@ int survey_owners(struct survey *survey, size_t from)
 		else if (place->shared.inode)
 			err = owner_shared(survey, lock, place);
 		else if (place->tgid == survey->task.tgid)
-			owner_private(survey, lock);
+			owner_private(survey, lock, &place->state);
 		else
 			lock->why = "it is another process's own: inspect that process";
+		owner_doubt(lock, place);
 	}
 	return err;
 }

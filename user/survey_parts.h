@@ -3,6 +3,7 @@
 #ifndef DEADHOLD_SURVEY_PARTS_H
 #define DEADHOLD_SURVEY_PARTS_H
 
+#include "caller.h"
 #include "event.h"
 #include "gil_read.h"
 #include "roster.h"
@@ -25,9 +26,18 @@ struct lock_place {
 	uint32_t val;
 	struct shared_place shared;
 	bool looked;
+	bool doubted;	/* it may be none: who waits for it was not seen to be glibc's own code */
 	bool unsettled; /* not the same in both readings */
 	struct lock_state state;
 };
+
+/* Whose code it was that waits, at one place in code of one process. */
+struct waiting_code {
+	int32_t tgid;
+	uint64_t pc;
+	enum caller caller;
+};
+#define WAITING_CODES 16 /* there are few in a process */
 
 struct survey {
 	const struct survey_ask *ask;
@@ -48,6 +58,8 @@ struct survey {
 	struct gil gils[GILS]; /* of the first reading, those that are held */
 	struct wait *gil_wait; /* of each of the process's threads: survey_gil_between() */
 	size_t judged;	       /* threads whose wait was looked into */
+	size_t n_codes;
+	struct waiting_code codes[WAITING_CODES];
 };
 
 /* Says what it does, and on which process. */
@@ -68,6 +80,23 @@ int survey_lock(struct survey *survey, int32_t tgid, uint64_t address);
 /* The thread waits for this lock. 0 or -ENOMEM. */
 int survey_lock_wanted(struct survey *survey, struct seen_thread *thread,
 		       const struct lock_state *state);
+/* Whose code it is that makes a thread's futex call. */
+enum caller survey_caller(struct survey *survey, int32_t tgid, uint64_t pc);
+
+/* How may a private lock have come into the process whose owner, by its number, the process does not have? */
+enum origin {
+	ORIGIN_OWN, /* the owner was a thread of its own, which has ended */
+	ORIGIN_PARENT, /* fork copied it from a thread of the parent that is not the one which forked */
+	ORIGIN_FORKER, /* from the one that forked: the main thread is its copy */
+	ORIGIN_FORK,   /* from a thread of the parent, not known which of these two */
+	ORIGIN_UNKNOWN, /* the number is from before the process; its parent is gone or does not have it */
+};
+enum origin survey_origin(struct survey *survey, uint32_t owner);
+/* Was that descriptor one of a thread of the parent that is older than the process? */
+bool survey_descriptor_forked(struct survey *survey, uint64_t descriptor);
+/* The main thread, if it lives: the copy of the one that forked. Else NULL. */
+const struct thread *survey_main(struct survey *survey);
+
 /* Reads where the new locks lie; one that two mappings show is one lock. */
 void survey_map(struct survey *survey);
 /* Who holds the locks from `from` on. Owners in other processes become threads. 0 or -ENOMEM. */

@@ -164,6 +164,44 @@ static void thread_join(struct survey *survey, struct seen_thread *thread)
 	thread->wait.what = WAIT_JOIN;
 }
 
+enum caller survey_caller(struct survey *survey, int32_t tgid, uint64_t pc)
+{
+	static struct look_answer answer;
+	struct look look = {
+		.tgid = tgid, .want = LOOK_MAPPINGS | LOOK_CALLERS, .code = 1, .n = 1
+	};
+
+	for (size_t i = 0; i < survey->n_codes; i++)
+		if (survey->codes[i].tgid == tgid && survey->codes[i].pc == pc)
+			return survey->codes[i].caller;
+	look.address[0] = pc;
+	survey_step(survey, STEP_MAPPINGS, tgid);
+	look_read(&look, UINT64_MAX, &answer); /* after an error, of an unknown one */
+	if (survey->n_codes < WAITING_CODES)
+		survey->codes[survey->n_codes++] = (struct waiting_code){ tgid, pc,
+									  answer.at[0].caller };
+	return answer.at[0].caller;
+}
+
+/*
+ * The lock that a thread waits for by the memory around its futex word and, where that alone is too little,
+ * by whose code it is that waits.
+ */
+static uint32_t layout_of(struct survey *survey, const struct seen_thread *thread,
+			  const struct lock_words *words, struct lock_state *state, bool *doubted)
+{
+	const struct wait *wait = &thread->wait;
+	uint32_t layout = lock_layout(wait->op, wait->val, wait->timeout, wait->word, words, state);
+	enum caller caller;
+
+	*doubted = false;
+	if (!lock_needs_caller(layout))
+		return layout;
+	caller = survey_caller(survey, thread->tgid, wait->pc);
+	*doubted = caller == CALLER_UNKNOWN;
+	return caller == CALLER_OTHER ? LAYOUT_NONE : layout;
+}
+
 /* What its futex word is, by the memory around it. */
 static int thread_judge(struct survey *survey, struct seen_thread *thread)
 {
@@ -171,7 +209,7 @@ static int thread_judge(struct survey *survey, struct seen_thread *thread)
 	const struct wait *wait = &thread->wait;
 	struct wait_ownerless ownerless;
 	struct lock_state state;
-	bool over;
+	bool over, doubted;
 	int err;
 
 	if (!spot->words.have_at) {
@@ -181,9 +219,13 @@ static int thread_judge(struct survey *survey, struct seen_thread *thread)
 	}
 	over = wait_is_over(wait, &spot->words, thread->info.ns_tid);
 	/* A word that changed may still be that of a lock: then it asks for that again. */
-	if (lock_layout(wait->op, wait->val, wait->word, &spot->words, &state) != LAYOUT_NONE &&
-	    !(over && (int32_t)state.owner == thread->info.ns_tid))
-		return survey_lock_wanted(survey, thread, &state);
+	if (layout_of(survey, thread, &spot->words, &state, &doubted) != LAYOUT_NONE &&
+	    !(over && (int32_t)state.owner == thread->info.ns_tid)) {
+		err = survey_lock_wanted(survey, thread, &state);
+		if (!err)
+			survey->place[thread->lock].doubted |= doubted;
+		return err;
+	}
 	if (over) {
 		thread->wait = (struct wait){
 			.what = wait->stopped ? WAIT_STOPPED : WAIT_OUTSIDE,

@@ -9,6 +9,7 @@
 #include "detect.h"
 #include "pythons.h"
 #include "edges.h"
+#include "origin.h"
 #include "suspects.h"
 #include "sweep.h"
 #include "table.h"
@@ -166,43 +167,6 @@ static void stuck_add(struct sweep *sweep, struct stuck_list *list, const struct
 	list->at[list->n++] = *stuck;
 }
 
-struct ancestor {
-	uint32_t owner;
-	uint64_t before_ns;
-	bool found;
-};
-
-static void ancestor_row(void *context, const struct task_row *row)
-{
-	struct ancestor *ancestor = context;
-
-	ancestor->found |= row->task.ns_tid == ancestor->owner &&
-			   row->task.start_ns < ancestor->before_ns;
-}
-
-/*
- * Did the owner never live in this process, so that the lock came by fork? Certain if the process is
- * younger than the agent, which saw none of its threads of that number end and forgot none; or if the parent has a
- * thread of that number that is older than the process: one number, one thread at a time.
- */
-static bool owner_is_forked(struct sweep *sweep, const struct stuck *stuck)
-{
-	const struct ev_task *task = &stuck->row->task;
-	struct owner_key key = { .proc = task->proc, .ns_tid = stuck->state.owner };
-	struct ancestor ancestor = { .owner = stuck->state.owner,
-				     .before_ns = task->proc.start_ns };
-	struct dead_row dead;
-
-	if (hooks_dead(sweep->agent->hooks, &key, &dead) || model_dead(&sweep->agent->model, &key))
-		return false;
-	if (task->proc.start_ns > sweep->agent->started_boot_ns &&
-	    agent_dead_all_known(sweep->agent))
-		return true;
-	if (task->ppid)
-		hooks_snapshot(sweep->agent->hooks, task->ppid, ancestor_row, &ancestor);
-	return ancestor.found;
-}
-
 /* A first reading becomes a suspect, the second a case. */
 static void stuck_note(struct sweep *sweep, struct stuck *stuck)
 {
@@ -214,13 +178,19 @@ static void stuck_note(struct sweep *sweep, struct stuck *stuck)
 		.tid = stuck->row->task.tid,
 		.owner = stuck->state.owner,
 	};
+	struct origin origin = { 0 };
 
 	if (!suspects_again(&sweep->suspects, &key, sweep->pass)) {
 		sweep->fresh = true;
 		return;
 	}
-	stuck->forked = !stuck->shared.inode && stuck->state.owner && owner_is_forked(sweep, stuck);
-	cases_stuck(sweep->agent->cases, stuck);
+	if (!stuck->shared.inode && stuck->state.owner)
+		origin = origin_of(sweep->agent, stuck);
+	stuck->known = origin.known;
+	stuck->forked = origin.forked;
+	stuck->unsure = origin.unsure;
+	if (!origin.held)
+		cases_stuck(sweep->agent->cases, stuck);
 }
 
 /* ---- parked threads ---- */
@@ -447,8 +417,8 @@ static void row_read(struct sweep *sweep, const struct task_row *row,
 {
 	struct stuck stuck = { .row = row, .word = row->word };
 
-	if (!words->have_at ||
-	    lock_layout(row->op, row->val, row->word, words, &stuck.state) == LAYOUT_NONE)
+	if (!words->have_at || lock_layout(row->op, row->val, row->timeout, row->word, words,
+					   &stuck.state) == LAYOUT_NONE)
 		return;
 	if (!stuck.state.owner && (!stuck.state.owner_died || stuck.state.robust))
 		return;

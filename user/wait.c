@@ -41,6 +41,7 @@ static struct wait wait_of_futex(const struct proc_syscall *call)
 		.val = call->argument[2],
 		.timeout = call->argument[3],
 		.sp = call->sp,
+		.pc = call->pc,
 		.restarted = call->number == SYS_restart_syscall,
 	};
 }

@@ -38,6 +38,7 @@ struct wait {
 	uint64_t word;
 	uint64_t timeout; /* of the struct timespec; 0: none */
 	uint64_t sp;
+	uint64_t pc;
 	bool restarted; /* restart_syscall: the registers are the old call's, whatever that was */
 	bool stopped; /* out of that call: it makes it again when it may run, or has just ended it */
 };

@@ -3,6 +3,7 @@
 #ifndef LOCK_KINDS_H
 #define LOCK_KINDS_H
 
+#include "lock_mimic.h"
 #include "say.h"
 #include <pthread.h>
 #include <sched.h>
@@ -169,6 +170,31 @@ static int stdio_release(void *lock)
 }
 #endif
 
+static void mimic_init(const struct lock_kind *kind, void *lock, int shared)
+{
+	struct mimic *mimic = (struct mimic *)lock;
+
+	if (shared)
+		die("%s", kind->name);
+	memset(mimic, 0, sizeof(*mimic));
+	mimic->owner = MIMIC_NOBODY;
+	mimic->users = 4;
+	mimic->how = (uint32_t)kind->type;
+}
+
+static int mimic_acquire(void *lock, struct lock_way way)
+{
+	(void)way;
+	mimic_lock((struct mimic *)lock);
+	return 0;
+}
+
+static int mimic_release(void *lock)
+{
+	mimic_unlock((struct mimic *)lock);
+	return 0;
+}
+
 #define MUTEX(name, type, robust, protocol)                                            \
 	{                                                                              \
 		name, mutex_init, mutex_acquire, mutex_release, type, robust, protocol \
@@ -196,6 +222,10 @@ static const struct lock_kind lock_kinds[] = {
 #if defined(__GLIBC__) && !defined(__cplusplus)
 	{ "stdio", stdio_init, stdio_acquire, stdio_release, 0, 0, 0 },
 #endif
+	{ "mimic", mimic_init, mimic_acquire, mimic_release, 0, 0, 0 },
+	{ "mimic-bitset", mimic_init, mimic_acquire, mimic_release, MIMIC_BITSET, 0, 0 },
+	{ "mimic-inline", mimic_init, mimic_acquire, mimic_release, MIMIC_INLINE, 0, 0 },
+	{ "mimic-self", mimic_init, mimic_acquire, mimic_release, MIMIC_SELF, 0, 0 },
 #ifdef MORE_LOCK_KINDS
 	MORE_LOCK_KINDS
 #endif

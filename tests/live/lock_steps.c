@@ -13,13 +13,14 @@
  * A step is a line on stdin: ACTOR VERB [LOCK] [NUMBER]. An actor is a thread, made when it is first
  * named, or a process:
  *
- *   fork                        the actor is a new process, forked here
+ *   fork [LOCK]                 the actor is a new process, forked here, by a thread that holds LOCK
  *   lock, read, timed, unlock   LOCK; timed: for NUMBER seconds
  *   timed-read, try, try-read   likewise; try: if nobody has it
  *   wait, wait-guarded          waits for a condition variable that goes with LOCK, which it holds;
  *                               guarded: a cancellation handler unlocks
  *   sem, barrier, once, join    waits for the semaphore, the barrier of two, the once routine (which
  *                               itself waits until woken), another actor
+ *   helper                      a thread more in its process, until that is blocked on LOCK
  *   show                        nothing: says that the actor is there
  *   return, pthread-exit        the thread ends
  *   raw, seccomp                the thread ends by the system call itself, or is killed
@@ -200,6 +201,34 @@ static int join(const struct step *step)
 	return pthread_join(other->thread, NULL);
 }
 
+static struct helper {
+	struct step step;
+	struct who who;
+	struct gate known;
+} helper;
+
+static void *helper_run(void *arg)
+{
+	name_me("helper");
+	helper.who = who_am_i();
+	gate_open(&helper.known);
+	acquire(&helper.step);
+	kinds[step_lock(&helper.step)]->release(&locks[step_lock(&helper.step)]);
+	return arg;
+}
+
+static int help(const struct step *step)
+{
+	pthread_t thread;
+
+	helper.step = *step;
+	gate_make(&helper.known);
+	need(pthread_create(&thread, NULL, helper_run, NULL), "pthread_create");
+	gate_pass(&helper.known);
+	wait_blocked(&helper.who, &locks[step_lock(step)], sizeof(struct lock));
+	return 0;
+}
+
 static void seccomp_die(void)
 {
 #ifdef __GLIBC__
@@ -250,6 +279,8 @@ static int actor_step(const struct step *step)
 		return pthread_once(&once, once_routine);
 	if (step_is(step, "join"))
 		return join(step);
+	if (step_is(step, "helper"))
+		return help(step);
 	if (step_is(step, "show"))
 		return 0;
 	if (step_is(step, "raw"))
@@ -344,6 +375,8 @@ static void actor_fork(const struct step *step)
 {
 	struct actor *actor = actor_add(step->actor);
 
+	if (*step->object)
+		acquire(step);
 	actor->child = fork();
 	if (actor->child < 0)
 		die("fork");
@@ -352,6 +385,8 @@ static void actor_fork(const struct step *step)
 		actor->child = getpid();
 		actor_run(actor);
 	}
+	if (*step->object)
+		kinds[step_lock(step)]->release(&locks[step_lock(step)]);
 	actor_meet(actor);
 	say_step(&actor->who, "done", step, 0);
 }

@@ -248,6 +248,46 @@ def test_fork_child_with_its_own_lock(agent, start_steps):
     expect_nothing_about_locks(agent, w, sweeps=SWEEPS)
 
 
+def test_forking_thread_held_it(agent, start_steps):
+    """Its copy, the child's main thread, has the lock then, and unlocks it."""
+    w = start_steps("normal")
+    w.do("child fork A")
+    w.do("child helper A")
+    expect_nothing_about_locks(agent, w, sweeps=SWEEPS)
+    w.do("child unlock A")
+    w.do("child lock A")
+
+
+@pytest.mark.parametrize("program", ["lock_steps", "lock_steps_static"])
+@pytest.mark.parametrize("kind", ["mimic", "mimic-bitset", "mimic-inline", "mimic-self"])
+def test_looks_like_a_mutex(agent, start_steps, program, kind):
+    """A lock of somebody else's make; what it guards looks like glibc's to the last bit, and names a thread
+    that is not there, or who waits."""
+    w = start_steps(kind, program=program)
+    w.do("owner lock A")
+    w.blocks("b lock A")
+    w.blocks("c lock A")
+    expect_nothing_about_locks(agent, w, sweeps=SWEEPS)
+    w.do("owner unlock A")
+    w.then("b lock A")
+    w.do("b unlock A")
+    w.then("c lock A")
+
+
+def test_dead_threads_number_in_guarded_data(agent, start_steps):
+    """The same, and the number is that of a thread that did end."""
+    w = start_steps("mimic-self")
+    w.do("owner lock A")
+    w.blocks("b lock A")
+    w.do("owner unlock A")
+    w.then("b lock A")
+    w.do("b unlock A")
+    w.do("owner lock A")
+    w.dies("b return")
+    w.blocks("c lock A")
+    expect_nothing_about_locks(agent, w, sweeps=SWEEPS)
+
+
 # --- Numbers that look alike. --------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@
 struct call {
 	uint64_t address;
 	uint32_t op, val;
+	uint64_t timeout;
 };
 
 /* What looks like a stdio lock's pointer may lead anywhere: read by the kernel, which says so. */
@@ -99,7 +100,7 @@ static void waiter_start(struct waiter *waiter, void (*wait)(void *lock), void *
 /* Whether the thread is blocked in futex(2) on a word of the object. */
 static bool call_read(pid_t tid, const void *object, size_t size, struct call *call)
 {
-	unsigned long long number, address, op, val;
+	unsigned long long number, address, op, val, timeout;
 	char path[64];
 	bool blocked;
 	FILE *file;
@@ -108,12 +109,13 @@ static bool call_read(pid_t tid, const void *object, size_t size, struct call *c
 	file = fopen(path, "r");
 	if (!file)
 		return false;
-	blocked = fscanf(file, "%llu 0x%llx 0x%llx 0x%llx", &number, &address, &op, &val) == 4 &&
+	blocked = fscanf(file, "%llu 0x%llx 0x%llx 0x%llx 0x%llx", &number, &address, &op, &val,
+			 &timeout) == 5 &&
 		  number == SYS_futex && address >= (uintptr_t)object &&
 		  address < (uintptr_t)object + size;
 	fclose(file);
 	if (blocked)
-		*call = (struct call){ address, op, val };
+		*call = (struct call){ address, op, val, timeout };
 	return blocked;
 }
 
@@ -145,7 +147,7 @@ static uint32_t layout_of(const struct call *call, struct lock_state *s)
 {
 	struct lock_words w = words_at((void *)(uintptr_t)call->address);
 
-	return lock_layout(call->op, call->val, call->address, &w, s);
+	return lock_layout(call->op, call->val, call->timeout, call->address, &w, s);
 }
 
 static void run_in_thread(void *(*run)(void *), void *argument)
@@ -619,7 +621,8 @@ static void stdio_lock(void **state)
 	/* What is behind a pointer that lies there by chance is no descriptor. */
 	words = words_at(file->_lock);
 	words.have_thread = 0;
-	assert_int_equal(lock_layout(call.op, call.val, call.address, &words, &s), LAYOUT_NONE);
+	assert_int_equal(lock_layout(call.op, call.val, call.timeout, call.address, &words, &s),
+			 LAYOUT_NONE);
 	funlockfile(file);
 	waiter_join(&waiter);
 	words = words_at(file->_lock);
@@ -697,10 +700,10 @@ static void joins(void **state)
 
 	(void)state;
 	w.at[0] = 4242;
-	assert_int_equal(lock_layout(265, 4242, 4096, &w, &s), LAYOUT_NONE);
-	assert_int_equal(lock_layout(0, 4242, 4096, &w, &s), LAYOUT_NONE);
+	assert_int_equal(lock_layout(265, 4242, 0, 4096, &w, &s), LAYOUT_NONE);
+	assert_int_equal(lock_layout(0, 4242, 0, 4096, &w, &s), LAYOUT_NONE);
 	w.at[0] |= FUTEX_WORD_WAITERS;
-	assert_int_equal(lock_layout(0, w.at[0], 4096, &w, &s), LAYOUT_NONE);
+	assert_int_equal(lock_layout(0, w.at[0], 0, 4096, &w, &s), LAYOUT_NONE);
 }
 
 /* Rust's Mutex, Go's runtime lock, lll_lock: 2 and whatever they guard. */
@@ -718,6 +721,12 @@ static void other_runtimes(void **state)
 		{ 2, 0, 3, 0x7f12, 0, 0, 0, 0, 0, 0 },
 		{ 3, 0, 3, 1, 0, 0, 0, 0, 0, 0 },
 		{ 2, 0, 3, 1, 4, 0, 0, 0, 0, 0 },
+		{ 2, 123456, 4, 1, 0, 0, 0, 0, 0, 0 }, /* a plain mutex counts nothing */
+		{ 2, 123456, 4, 1, 2, 0, 0, 0, 0, 0 },
+		{ 2, 0, 777, 4, 0, 1, 0, 0, 0, 0 }, /* nor does it spin */
+		{ 2, 0, 777, 4, 3, 0x8000, 0, 0, 0, 0 },
+		{ 2, 0, 777, 4, 1, 0, 0, 0, 0, 0 }, /* a recursive one counts the first time, too */
+		{ 2, 0, 777, 4, 128, 0, 0, 0, 0, 0 }, /* and its waiters use no private futex */
 	};
 
 	(void)state;
@@ -726,9 +735,29 @@ static void other_runtimes(void **state)
 		struct lock_state s;
 
 		memcpy(w.at, memories[i], sizeof(w.at));
-		assert_int_equal(lock_layout(128, 2, 4096, &w, &s), LAYOUT_NONE);
-		assert_int_equal(lock_layout(137, 2, 4096, &w, &s), LAYOUT_NONE);
+		assert_int_equal(lock_layout(128, 2, 0, 4096, &w, &s), LAYOUT_NONE);
+		assert_int_equal(lock_layout(137, 2, 0, 4096, &w, &s), LAYOUT_NONE);
 	}
+}
+
+/* Guarded data may be a mutex to the word: then the call must be one of glibc's for such a mutex. */
+static void other_calls(void **state)
+{
+	struct lock_words w = { .have_before = 1,
+				.have_at = LOCK_WORDS_FROM,
+				.at = { 2, 0, 777, 4, 0 } };
+	struct lock_state s;
+
+	(void)state;
+	assert_int_equal(lock_layout(128, 2, 0, 4096, &w, &s), LAYOUT_GLIBC_MUTEX);
+	assert_int_equal(s.owner, 777);
+	assert_int_equal(lock_layout(137, 2, 0x7000, 4096, &w, &s), LAYOUT_GLIBC_MUTEX);
+	/* Rust's waits for ever are these. */
+	assert_int_equal(lock_layout(137, 2, 0, 4096, &w, &s), LAYOUT_NONE);
+	assert_int_equal(lock_layout(0, 2, 0, 4096, &w, &s), LAYOUT_NONE);
+	w.at[4] = 128;
+	assert_int_equal(lock_layout(0, 2, 0, 4096, &w, &s), LAYOUT_GLIBC_MUTEX);
+	assert_int_equal(lock_layout(9, 2, 0, 4096, &w, &s), LAYOUT_NONE);
 }
 
 /* --- musl, by hand: src/thread/pthread_mutex_trylock.c, pthread_exit() --- */
@@ -891,19 +920,19 @@ static void musl_waiters(void **state)
 	struct lock_state s;
 
 	(void)state;
-	assert_int_equal(lock_layout(128, w.at[0], 0x5004, &w, &s), LAYOUT_MUSL_MUTEX);
+	assert_int_equal(lock_layout(128, w.at[0], 0, 0x5004, &w, &s), LAYOUT_MUSL_MUTEX);
 	assert_int_equal(s.owner, 77);
 	w = musl_words(1, 0xc0000000, 0, true);
-	assert_int_equal(lock_layout(128, w.at[0], 0x5004, &w, &s), LAYOUT_MUSL_MUTEX);
+	assert_int_equal(lock_layout(128, w.at[0], 0, 0x5004, &w, &s), LAYOUT_MUSL_MUTEX);
 	assert_true(s.owner_died);
 	w = musl_words(0, 0x80000010, 0, true);
-	assert_int_equal(lock_layout(128, w.at[0], 0x5004, &w, &s), LAYOUT_NONE);
+	assert_int_equal(lock_layout(128, w.at[0], 0, 0x5004, &w, &s), LAYOUT_NONE);
 	w = musl_words(8, 0x80000000 | 77, 0, true);
-	assert_int_equal(lock_layout(134, 0, 0x5004, &w, &s), LAYOUT_MUSL_MUTEX);
+	assert_int_equal(lock_layout(134, 0, 0, 0x5004, &w, &s), LAYOUT_MUSL_MUTEX);
 	assert_int_equal(s.owner, 77);
 	/* No PI mutex, but somebody uses FUTEX_LOCK_PI on it: the kernel's own rules hold. */
 	w = musl_words(1, 0x80000000 | 77, 0, true);
-	assert_int_equal(lock_layout(134, 0, 0x5004, &w, &s), LAYOUT_PI_FUTEX);
+	assert_int_equal(lock_layout(134, 0, 0, 0x5004, &w, &s), LAYOUT_PI_FUTEX);
 	assert_int_equal(s.owner, 77);
 	assert_int_equal(s.address, 0x5004);
 }
@@ -936,8 +965,8 @@ static void not_readable(void **state)
 			w.have_at = 0;
 			assert_false(lock_owner(layout, 4096, &w, &s));
 			assert_false(s.held);
-			assert_int_equal(lock_layout(134, 0, 4096, &w, &s), LAYOUT_NONE);
-			assert_int_equal(lock_layout(128, values[i], 4096, &w, &s), LAYOUT_NONE);
+			assert_int_equal(lock_layout(134, 0, 0, 4096, &w, &s), LAYOUT_NONE);
+			assert_int_equal(lock_layout(128, values[i], 0, 4096, &w, &s), LAYOUT_NONE);
 		}
 	}
 }
@@ -953,7 +982,7 @@ static void nothing_before(void **state)
 	assert_false(lock_owner(LAYOUT_MUSL_MUTEX, 4096, &w, &s));
 	assert_false(lock_owner(LAYOUT_GLIBC_RWLOCK_8, 4096, &w, &s));
 	assert_false(lock_owner(LAYOUT_GLIBC_RWLOCK_12, 4096, &w, &s));
-	assert_int_equal(lock_layout(128, w.at[0], 4096, &w, &s), LAYOUT_NONE);
+	assert_int_equal(lock_layout(128, w.at[0], 0, 4096, &w, &s), LAYOUT_NONE);
 }
 
 /* --- memory that is no lock --- */
@@ -1035,7 +1064,7 @@ static void random_memory(void **state)
 			((uint32_t *)&w)[n] = random_next(&seed);
 		w.have_before = 1;
 		w.have_at = LOCK_WORDS_FROM;
-		layout = lock_layout(calls[i % CALLS].op, calls[i % CALLS].val, 4096, &w, &s);
+		layout = lock_layout(calls[i % CALLS].op, calls[i % CALLS].val, 0, 4096, &w, &s);
 		assert_true(layout == LAYOUT_NONE || layout == LAYOUT_PI_FUTEX);
 		if (layout)
 			assert_true(shape_ok(layout, &w, &s));
@@ -1065,7 +1094,7 @@ static void plausible_memory(void **state)
 				likely[random_next(&seed) % (sizeof(likely) / sizeof(*likely))];
 		w.have_before = random_next(&seed) % 8 != 0;
 		w.have_at = random_next(&seed) % 8 ? LOCK_WORDS_FROM : random_next(&seed) % 2;
-		layout = lock_layout(op, val, 4096, &w, &s);
+		layout = lock_layout(op, val, 0, 4096, &w, &s);
 		if (layout == LAYOUT_NONE)
 			continue;
 		named++;
@@ -1093,6 +1122,7 @@ int main(void)
 		cmocka_unit_test(no_locks),
 		cmocka_unit_test(joins),
 		cmocka_unit_test(other_runtimes),
+		cmocka_unit_test(other_calls),
 		cmocka_unit_test(musl_mutex),
 		cmocka_unit_test(musl_waiters),
 		cmocka_unit_test(glibc_readers),
