@@ -128,6 +128,16 @@ static const char *const uprobes_state_names[UPROBES_STATES] = {
 	[UPROBES_REFUSED] = "refused", [UPROBES_OVER] = "over",
 };
 
+const char *lock_doubt_name(enum lock_doubt doubt)
+{
+	static const char *const names[LOCK_DOUBTS] = {
+		[DOUBT_FORK] = "fork",
+		[DOUBT_STATIC] = "static-program",
+	};
+
+	return (unsigned int)doubt < LOCK_DOUBTS ? names[doubt] : NULL;
+}
+
 static const char *const evidence_names[EVIDENCE_BITS] = {
 	"valid-fields", "rich-layout", "data-section", "lock-symbol", "waited-for",
 	"large-tid",	"alone",       "got-it",       "no-wake",     "waiter-not-woken",

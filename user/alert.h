@@ -122,6 +122,14 @@ enum evidence {
 };
 #define EVIDENCE_BITS 10
 
+/* Why what a thread waits for is only suspected to be orphaned. The names are docs/alerts.md's. */
+enum lock_doubt {
+	DOUBT_NONE,
+	DOUBT_FORK, /* the main thread may be the copy of the thread that held it, and unlock it */
+	DOUBT_STATIC, /* it may be no mutex: the program is static and without symbols */
+	LOCK_DOUBTS,
+};
+
 enum lock_type {
 	LOCK_MUTEX,
 	LOCK_PI_MUTEX,
@@ -165,8 +173,10 @@ struct lock_info {
 	enum lock_kind kind;
 	enum lock_libc libc;
 	enum lock_proof proof;
-	uint32_t evidence; /* enum evidence, with PROOF_SHAPE and PROOF_INFERRED; 0: none */
-	bool shared;	   /* lies in a shared mapping */
+	uint32_t
+		evidence; /* enum evidence, with PROOF_SHAPE, PROOF_INFERRED and a doubt; 0: none */
+	enum lock_doubt doubt;
+	bool shared; /* lies in a shared mapping */
 	bool robust;
 	bool read;	    /* a rwlock that is held for reading */
 	uint32_t recursion; /* times held; 0: unknown or the type does not count */
@@ -491,6 +501,7 @@ const char *call_named_name(enum call_named named);
 const char *async_state_name(enum async_state state);
 const char *uprobes_state_name(enum uprobes_state state);
 /* Of bit `bit` of enum evidence. */
+const char *lock_doubt_name(enum lock_doubt doubt); /* NULL: none */
 const char *evidence_name(unsigned int bit);
 /* The kind of that name. Returns it, or -EINVAL. */
 int alert_kind_parse(const char *name);

@@ -48,6 +48,7 @@ struct found {
 	uint64_t pc;   /* of a thread that waits for it, where that has to be known; 0: not known */
 	bool unproven; /* nobody saw a thread of the owner's number: the lock itself must be one */
 	bool doubted;  /* whose code it is that waits could not be told */
+	bool unsure;   /* the process's main thread may hold it: origin.h */
 	uint64_t semaphore;    /* of a Python object: what its waiters sleep on; 0: they park */
 	struct deep_hold deep; /* row.tid 0: deep mode did not see it */
 	struct place place;
@@ -662,6 +663,17 @@ static struct orphan *found_orphan(struct orphan_case *c, const struct found *fo
 	return orphan ? orphan : model_orphan(&c->cases->agent->model, &key);
 }
 
+/* What is suspected though a thread waits for it. */
+static void found_doubt(struct found *found)
+{
+	if (found->unsure)
+		found->info.doubt = DOUBT_FORK;
+	else if (found->doubted && found->unproven)
+		found->info.doubt = DOUBT_STATIC;
+	if (found->info.doubt)
+		found->info.evidence = EVIDENCE_FIELDS | EVIDENCE_WAITED_FOR;
+}
+
 /*
  * A thread that is stuck on what was found by its shape proves it to be a lock. What was suspected
  * before, and is proven now, is reported anew.
@@ -670,6 +682,8 @@ static void case_confirm(struct orphan_case *c)
 {
 	size_t i;
 
+	for (i = 0; i < c->n_found; i++)
+		found_doubt(&c->found[i]);
 	for (i = 0; i < c->n_stuck; i++) {
 		struct found *found = &c->found[c->stuck[i].lock];
 
@@ -1309,7 +1323,7 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck)
 	detect_process(&c->process, &stuck->row->task, cases->agent->tick_ns);
 	if (claim) {
 		claim_apply(c, claim);
-	} else if (stuck->forked) {
+	} else if (stuck->forked && !stuck->unsure) {
 		c->exit.reason = EXIT_FORK;
 	} else if (stuck->shared.inode) {
 		/* Which process it was nobody saw: the number alone names no thread. */
@@ -1326,6 +1340,7 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck)
 						: PROOF_OWNER_DIED,
 		.pc = stuck->row->pc,
 		.unproven = !claim && !stuck->known,
+		.unsure = stuck->unsure,
 		.suspected = stuck->unsure,
 		.place = { .proc = stuck->row->task.proc,
 			   .address = stuck->state.address,

@@ -117,9 +117,16 @@ bool alert_hint(const struct alert *alert, char out[HINT_BYTES])
 		hint_incident(alert, out);
 		break;
 	case ALERT_LOCK_SUSPECTED:
-		snprintf(out, HINT_BYTES, "%s: deadhold explain %s says how to tell",
-			 any_by_shape(alert) ? "it may be chance" : "the lock records no owner",
-			 any_by_shape(alert) ? "lock-suspected" : "inferred");
+		if (alert->n_locks && alert->locks[0].doubt)
+			snprintf(out, HINT_BYTES, "gdb -p %d, thread apply all bt: what %s does",
+				 alert->process.pid,
+				 alert->locks[0].doubt == DOUBT_FORK ? "the main thread"
+								     : "who waits there");
+		else
+			snprintf(out, HINT_BYTES, "%s: deadhold explain %s says how to tell",
+				 any_by_shape(alert) ? "it may be chance"
+						     : "the lock records no owner",
+				 any_by_shape(alert) ? "lock-suspected" : "inferred");
 		break;
 	case ALERT_THREAD_SIGNAL:
 	case ALERT_TID_KILL:

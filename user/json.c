@@ -259,6 +259,7 @@ void json_lock_members(struct jsonw *w, const struct lock_info *lock,
 	json_id(w, "recursion", lock->recursion);
 	json_id(w, "owner_tid", lock->owner_tid);
 	jsonw_string(w, "proof", lock_proof_name(lock->proof));
+	jsonw_string(w, "doubt", lock_doubt_name(lock->doubt));
 	json_evidence(w, lock->evidence);
 	json_mapping(w, "mapping", lock);
 	jsonw_escaped(w, "symbol", lock->symbol);

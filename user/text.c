@@ -124,6 +124,10 @@ static void detail_end(FILE *out, const struct alert *alert, const char *role,
 	const struct exit_info *end = &alert->exit;
 
 	thread_in_full(other->pid ? other : &alert->process, owner, who);
+	if (alert->kind == ALERT_LOCK_SUSPECTED && alert->locks[0].doubt) {
+		detail(out, "%s %s", "named owner", who);
+		return;
+	}
 	if (alert->exit.reason == EXIT_FORK) {
 		detail(out, "fork: inherited locked from the parent; nobody in this process "
 			    "holds it, so nobody can unlock it");
@@ -367,7 +371,15 @@ static void details_lock_suspected(FILE *out, const struct alert *alert, const s
 						 evidence & ((1u << bit) - 1) ? "," : "",
 						 evidence_name(bit));
 	}
-	if (evidence & EVIDENCE_NOT_WOKEN)
+	if (alert->n_locks && alert->locks[0].doubt == DOUBT_FORK)
+		detail(out,
+		       "held by a thread that is not in this process: fork may have copied the lock, "
+		       "and the main thread may be the copy of the thread that held it and unlock it");
+	else if (alert->n_locks && alert->locks[0].doubt == DOUBT_STATIC)
+		detail(out,
+		       "by its looks: a mutex of a thread that is not there. The program is static and "
+		       "without symbols, so it could not be told whether C library code waits there");
+	else if (evidence & EVIDENCE_NOT_WOKEN)
 		detail(out,
 		       "by inference, for the lock names nobody: that thread got it after a wait, "
 		       "and nobody who waits for it was woken since");

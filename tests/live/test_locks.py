@@ -5,13 +5,15 @@ is said. Numbers in parentheses are those of the list that this project began wi
 import os
 import pathlib
 import re
+import shutil
 import signal
 import struct
+import subprocess
 import time
 
 import pytest
 
-from deadhold import between, expect_nothing_about_locks, matching
+from deadhold import LIVE, between, expect_nothing_about_locks, matching
 from signals import RawAgent
 from steps import (
     ABSENT,
@@ -1165,6 +1167,50 @@ def test_fork_child_stuck_on_inherited_lock(agent, start_steps):
             stuck(b, held, ABSENT, "fork"),
         ],
     )
+
+
+def test_fork_child_stuck_behind_another_thread_of_the_parent(agent, start_steps):
+    """Its main thread is the copy of the one that forked, which had not the lock."""
+    w = start_steps("normal")
+    w.do("owner lock A")
+    w.do("child fork")
+    b = w.do("child helper A")
+    said = agent.wait_for(kind="lock-orphaned", pid=b["pid"])
+    assert said["exit"] == {"reason": "fork"} and said["severity"] == "critical", said
+
+
+def expect_doubt(agent, b, doubt, owner):
+    """A suspicion, and no more."""
+    said = agent.wait_for(kind="lock-suspected", pid=b["pid"])
+    (held,) = said["locks"]
+    assert held["address"] == address(b["lock"]) and held["doubt"] == doubt, said
+    assert held["owner_tid"] == owner["ns_tid"] and held["proof"] == "waiter", said
+    assert said["severity"] == "warning" and len(said["waiters"]) == 1, said
+    agent.wait_sweeps(3)
+    kinds = [a["kind"] for a in agent.alerts if a.get("process", {}).get("pid") == b["pid"]]
+    assert kinds == ["lock-suspected"], kinds
+
+
+def test_fork_not_known_by_whom(agent, start_steps):
+    """The thread of the parent that held it is gone: it may be the one that forked."""
+    w = start_steps("normal")
+    owner = w.do("owner lock A")
+    w.do("child fork")
+    w.dies("owner return")
+    expect_doubt(agent, w.do("child helper A"), "fork", owner)
+
+
+def test_static_and_stripped_and_older_than_the_agent(start_agent, start_steps, tmp_path):
+    """Nobody saw the owner end, and nothing tells whose code waits."""
+    program = tmp_path / "stripped"
+    if not shutil.which("strip"):
+        pytest.skip("there is no strip here")
+    subprocess.run(["strip", "-o", program, LIVE / "lock_steps_static"], check=True)
+    w = start_steps("normal", program=str(program))
+    owner = w.do("owner lock A")
+    b = w.blocks("waiter lock A")
+    w.dies("owner return")
+    expect_doubt(start_agent(), b, "static-program", owner)
 
 
 # (21)
