@@ -370,7 +370,10 @@ static void say_orphan(FILE *out, const struct inspection *inspection)
 		fprintf(out, "thread %d is dead and holds a %s", lock->info.owner_tid, what);
 	if (!stuck)
 		fputs("; nobody waits for it yet", out);
-	say_more(out, others, "orphaned lock");
+	if (inspection->more_finds)
+		fprintf(out, "; at least %zu more orphaned locks", others);
+	else
+		say_more(out, others, "orphaned lock");
 	if (deadlocks)
 		fprintf(out, "; %zu deadlock%s, too", deadlocks, plural(deadlocks));
 }

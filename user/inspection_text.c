@@ -228,13 +228,27 @@ static void lines_lock(FILE *out, const struct inspection *inspection, int lock,
 	lines_waiters(out, inspection, lock, all);
 }
 
+/* Of those for which nobody waits only some. */
+#define TEXT_FOUND 8
 static void lines_locks(FILE *out, const struct inspection *inspection, bool orphaned, bool all)
 {
-	for (size_t i = 0; i < inspection->n_locks; i++)
-		if (!inspection->locks[i].suspected &&
-		    lock_is_orphaned(&inspection->locks[i]) == orphaned &&
-		    !lock_in_cycle(inspection, i))
+	size_t found = 0;
+
+	for (size_t i = 0; i < inspection->n_locks; i++) {
+		const struct seen_lock *lock = &inspection->locks[i];
+
+		if (lock->suspected || lock_is_orphaned(lock) != orphaned ||
+		    lock_in_cycle(inspection, i))
+			continue;
+		found += !lock->waiters;
+		if (lock->waiters || found <= TEXT_FOUND || all)
 			lines_lock(out, inspection, i, all);
+	}
+	if (all || found <= TEXT_FOUND)
+		return;
+	found -= TEXT_FOUND;
+	detail(out, "and %zu more lock%s of dead threads, nobody waits there: -v or --json lists all",
+	       found, plural(found));
 }
 
 /* Numbers in memory that may be a lock. Where there are many it is the same object again and again. */

@@ -133,6 +133,9 @@ int survey_census(struct survey *survey)
 		ask.from = answer.next;
 		seconds = (double)(host_now() - from_ns) / 1e9;
 	} while (!err && ask.from && !survey->out->more_finds && seconds < survey->ask->census_s);
+	if (!err && survey->out->more_finds)
+		inspection_unclear(survey->out, "the search ended with so many",
+				   "how many more locks dead threads hold");
 	survey->out->census.full = !ask.from;
 	survey->out->census.seconds = seconds;
 	return err;

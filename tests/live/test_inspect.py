@@ -313,6 +313,18 @@ def test_robust_is_recovered(steps):
     inspect(owner["pid"], expected=verdict("ok"))
 
 
+def test_many_without_waiters(steps):
+    """In text some are listed, and the others counted."""
+    w = steps(*["normal"] * 12)
+    for name in "ABCDEFGHIJKL":
+        owner = w.do(f"owner lock {name}")
+    w.dies("owner return")
+    said = text(owner["pid"], status=FOUND)
+    assert said.count("nobody waits for it; known by") == 8, said
+    assert "and 4 more locks of dead threads, nobody waits there" in " ".join(said.split()), said
+    assert len(re.findall("^  lock ", text(owner["pid"], "-v", status=FOUND), re.M)) == 12
+
+
 def test_fork(steps):
     """The child's copy is locked in the name of a thread that never was in the child."""
     w = steps("normal")
