@@ -247,7 +247,8 @@ static void lines_locks(FILE *out, const struct inspection *inspection, bool orp
 	if (all || found <= TEXT_FOUND)
 		return;
 	found -= TEXT_FOUND;
-	detail(out, "and %zu more lock%s of dead threads, nobody waits there: -v or --json lists all",
+	detail(out,
+	       "and %zu more lock%s of dead threads, nobody waits there: -v or --json lists all",
 	       found, plural(found));
 }
 
