@@ -247,6 +247,12 @@ static void say_failure(const struct inspect *inspect, int32_t pid, int error)
 	case -ESRCH:
 		fprintf(stderr, "deadhold: process %d ended while it was looked at\n", pid);
 		break;
+	case -ESTALE:
+		fprintf(stderr,
+			"deadhold: process %d runs another program than when the look began "
+			"(exec): look again\n",
+			pid);
+		break;
 	case -EPERM:
 	case -EACCES:
 		fprintf(stderr, "deadhold: not permitted to look at process %d: %s\n", pid,

@@ -244,9 +244,32 @@ static void runtimes_unclear(struct survey *survey)
 				   conditions, plural(conditions), conditions == 1 ? "s" : "");
 }
 
+/*
+ * Of the program that it runs: where exec put things (AT_RANDOM, AT_BASE, AT_EXECFN …), which addresses
+ * differ by chance each time. Length 0: not to be told.
+ */
+static void image_read(const struct survey *survey, struct survey_image *image)
+{
+	ssize_t n = task_read_file(survey->task.process, "auxv", image->auxv, sizeof(image->auxv));
+
+	image->len = n > 0 ? n : 0;
+}
+
+bool survey_image_changed(const struct survey *survey)
+{
+	struct survey_image now;
+
+	image_read(survey, &now);
+	return now.len && survey->image.len &&
+	       (now.len != survey->image.len || memcmp(now.auxv, survey->image.auxv, now.len) != 0);
+}
+
 static int survey_do(struct survey *survey)
 {
 	int err = task_open(&survey->task, survey->ask->pid, 0);
+
+	if (!err)
+		image_read(survey, &survey->image);
 
 	if (!err)
 		err = process_read(survey);
@@ -265,7 +288,9 @@ static int survey_do(struct survey *survey)
 		runtimes_unclear(survey);
 	}
 	survey->out->time_ns = host_now() + host_realtime_offset();
-	/* Whatever went wrong, if it has ended, that is why. */
+	/* Whatever went wrong, if it has ended, or execed, that is why. */
+	if (survey->task.process >= 0 && survey_image_changed(survey))
+		err = -ESTALE;
 	if (survey->task.process >= 0 && task_check(&survey->task) == -ESRCH)
 		err = -ESRCH;
 	return err;

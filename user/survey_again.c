@@ -29,6 +29,8 @@ static void pause_for(struct survey *survey, double seconds)
 		survey_step(survey, STEP_PAUSE, survey->task.tgid);
 		if (poll(&end, 1, left_ms < PAUSE_STEP_MS ? left_ms : PAUSE_STEP_MS) > 0)
 			break; /* it has ended */
+		if (survey_image_changed(survey))
+			break;
 	}
 	if (pidfd >= 0)
 		close(pidfd);

@@ -37,6 +37,12 @@ struct waiting_code {
 	uint64_t pc;
 	enum caller caller;
 };
+/* Which program it ran when the survey began. */
+struct survey_image {
+	size_t len;
+	char auxv[1024];
+};
+
 #define WAITING_CODES 16 /* there are few in a process */
 
 struct survey {
@@ -58,6 +64,7 @@ struct survey {
 	struct gil gils[GILS]; /* of the first reading, those that are held */
 	struct wait *gil_wait; /* of each of the process's threads: survey_gil_between() */
 	size_t judged;	       /* threads whose wait was looked into */
+	struct survey_image image;
 	size_t n_codes;
 	struct waiting_code codes[WAITING_CODES];
 };
@@ -66,6 +73,9 @@ struct survey {
 void survey_step(struct survey *survey, enum survey_step what, int32_t at);
 /* For roster_read(): the survey gets on. */
 void survey_progress(void *context);
+
+/* Does the process run another program than when the survey began? Then nothing that was read first holds. */
+bool survey_image_changed(const struct survey *survey);
 
 /* One more thread of process tgid, by its first reading. 0 or -ENOMEM. */
 int survey_thread_add(struct survey *survey, int32_t tgid, const struct thread *thread);

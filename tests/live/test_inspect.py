@@ -313,6 +313,34 @@ def test_robust_is_recovered(steps):
     inspect(owner["pid"], expected=verdict("ok"))
 
 
+def in_call(pid, numbers):
+    """Is the process's main thread asleep in one of these system calls?"""
+    try:
+        call = pathlib.Path(f"/proc/{pid}/syscall").read_text().split()[0]
+    except OSError:
+        return False
+    return call in map(str, numbers)
+
+
+def test_exec_during_the_look(steps):
+    """Neither what the old program was nor what the new one is can be told."""
+    w = steps("normal")
+    owner = w.do("owner lock A")
+    w.blocks("waiter lock A")
+    w.dies("owner return")
+    command = [str(AGENT), "inspect", "--probe", "3600", str(owner["pid"])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as look:
+        readers = pathlib.Path(f"/proc/{look.pid}/task/{look.pid}/children")
+        until = time.monotonic() + TIMEOUT
+        while not any(in_call(child, POLL) for child in readers.read_text().split()):
+            assert time.monotonic() < until, "it does not come to its pause"
+        w.go("other exec")
+        w.event("started")
+        out, said = look.communicate(timeout=TIMEOUT)
+    assert look.returncode == 0 and not out, (out, said)  # a probe that fails kills nobody
+    assert b"runs another program than when the look began" in said, said
+
+
 def test_many_without_waiters(steps):
     """In text some are listed, and the others counted."""
     w = steps(*["normal"] * 12)
