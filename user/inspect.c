@@ -355,11 +355,22 @@ static void all_summary(const struct inspect *inspect)
 	       inspect->verdicts[VERDICT_BLOCKED], inspect->verdicts[VERDICT_OK]);
 }
 
+/* The same number was given before. */
+static bool id_is_again(const struct id_list *ids, size_t at)
+{
+	for (size_t i = 0; i < at; i++)
+		if (ids->id[i] == ids->id[at])
+			return true;
+	return false;
+}
+
 static void pids_inspect(struct inspect *inspect)
 {
 	const struct id_list *pids = &inspect->options->pids;
 
 	for (size_t i = 0; i < pids->n; i++) {
+		if (id_is_again(pids, i))
+			continue;
 		if (options_check_process("inspect", pids->id[i])) {
 			inspect->failed++;
 			continue;

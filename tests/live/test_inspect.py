@@ -1102,7 +1102,7 @@ def test_several(steps):
     fine = steps("normal").do("actor lock A")
     gone = steps("normal")
     gone.kill()
-    found, done = lines(fine["pid"], gone.first["pid"], owner["pid"])
+    found, done = lines(fine["pid"], gone.first["pid"], owner["pid"], fine["pid"])
     assert [line["verdict"] for line in found] == ["ok", "deadlock"]
     assert done.returncode == FOUND and done.stderr.count(b"\n") == 1
     found, done = lines(fine["pid"], gone.first["pid"])
