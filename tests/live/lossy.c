@@ -278,7 +278,8 @@ static void runs(const char *path, long n)
 	say("done", "'count': %ld", n);
 }
 
-static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+/* Robust: its word names the owner, so that it is known whoever's code waits for it. */
+static pthread_mutex_t mutex;
 
 static void *lock_and_end(void *arg)
 {
@@ -289,7 +290,7 @@ static void *lock_and_end(void *arg)
 }
 
 struct page_waiter {
-	int32_t *word;
+	int32_t *word, value;
 	struct who who;
 	struct gate ready;
 };
@@ -302,7 +303,7 @@ static void *page_wait(void *arg)
 	name_me("waiter");
 	waiter->who = who_am_i();
 	gate_open(&waiter->ready);
-	syscall(SYS_futex, waiter->word, FUTEX_WAIT_PRIVATE, 2, NULL, NULL, 0);
+	syscall(SYS_futex, waiter->word, FUTEX_WAIT, waiter->value, NULL, NULL, 0);
 	die("the wait is over");
 }
 
@@ -310,12 +311,18 @@ static void page(const char *path, const char *how)
 {
 	struct page_waiter waiter;
 	int fd = file_open(path);
+	pthread_mutexattr_t attr;
 	pthread_t thread;
 	volatile int32_t word;
 
+	need(pthread_mutexattr_init(&attr), "pthread_mutexattr_init");
+	need(pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST), "setrobust");
+	need(pthread_mutex_init(&mutex, &attr), "pthread_mutex_init");
 	need(pthread_create(&thread, NULL, lock_and_end, NULL), "pthread_create");
 	need(pthread_join(thread, NULL), "pthread_join");
-	mutex.__data.__lock = 2; /* somebody waits for it */
+	/* As it was before the kernel came upon it at the owner's end; and somebody waits for it. */
+	waiter.value = mutex.__data.__owner | (int32_t)FUTEX_WAITERS;
+	mutex.__data.__lock = waiter.value;
 	if (pwrite(fd, &mutex, sizeof(mutex), 0) != sizeof(mutex))
 		die("pwrite");
 	memset(&mutex, 0, sizeof(mutex)); /* the lock is in the file alone */
