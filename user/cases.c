@@ -28,7 +28,7 @@
 /*
  * A private lock on which nobody is stuck is told this late, and not at all if its process has ended by
  * itself by then: some end so. A JVM's VM thread, for one, ends with the lock of all threads in its hands,
- * just before the process does.
+ * just before the process does: there those that are told this late, too, on which somebody is stuck.
  */
 #define QUIET_NS 200000000ull
 /* A claim without a taker is forgotten after this. */
@@ -964,14 +964,16 @@ static void case_stuck(struct orphan_case *c)
 	bool rested = c->due_ns;
 
 	c->due_ns = 0;
-	if (!c->parked)
+	if (!c->parked) {
+		c->n_stuck = 0;
 		hooks_snapshot(agent->hooks, c->proc.tgid, stuck_row, c);
+	}
 	if (case_is_shared(c)) {
 		hooks_snapshot(agent->hooks, 0, neighbour_row, c);
 	} else if (c->over) {
 		case_free(c); /* and its private locks with it */
 		return;
-	} else if (!c->n_stuck && !c->by_census && !rested && !c->killed) {
+	} else if ((!c->n_stuck || c->java) && !c->by_census && !rested && !c->killed) {
 		c->due_ns = host_now() + QUIET_NS;
 		return;
 	}

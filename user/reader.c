@@ -210,6 +210,27 @@ static void reader_fail_all(struct reader *reader, int error)
 		request_fail(reader, error);
 }
 
+/*
+ * What a process runs on decides whether its signals are said at all, a thousand of them by one answer: it
+ * does not stand behind questions that are asked for a name's sake, only behind what is under way.
+ */
+static bool request_is_urgent(const struct request *request)
+{
+	return request->wire.call == READER_LOOK && request->wire.look.want == LOOK_RUNTIME;
+}
+
+static void reader_queue(struct reader *reader, struct request *queued)
+{
+	struct request **at = reader->last;
+
+	if (request_is_urgent(queued))
+		at = reader->due_ns ? &reader->first->next : &reader->first;
+	queued->next = *at;
+	*at = queued;
+	if (!queued->next)
+		reader->last = &queued->next;
+}
+
 static int reader_submit(struct reader *reader, const struct request *request)
 {
 	struct request *queued;
@@ -220,8 +241,7 @@ static int reader_submit(struct reader *reader, const struct request *request)
 	if (!queued)
 		return -ENOMEM;
 	*queued = *request;
-	*reader->last = queued;
-	reader->last = &queued->next;
+	reader_queue(reader, queued);
 	reader->pending++;
 	return 0;
 }
