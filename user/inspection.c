@@ -457,34 +457,42 @@ static const struct graph_fate *worst_end(const struct inspection *inspection, e
 	return worst;
 }
 
-static void say_convoy(FILE *out, const struct inspection *inspection)
+static void say_nameless(FILE *out, const struct seen_lock *lock)
 {
-	size_t free_waiters, waiters, recovering;
-	const struct graph_fate *free_end = worst_end(inspection, PATH_FREE, &free_waiters);
-	const struct graph_fate *unknown = worst_end(inspection, PATH_UNKNOWN, &waiters);
-	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
-	const struct seen_lock *lock;
-
-	if (free_end && free_waiters >= waiters) {
-		fprintf(out, "%zu thread%s for %s, which %s", free_waiters,
-			free_waiters == 1 ? " waits" : "s wait",
-			inspection_label(inspection, free_end->at, who),
-			inspection_wait(inspection, free_end->at, 1, does));
-		return;
-	}
-	if (!unknown) { /* what is dead and no orphan is robust */
-		worst_end(inspection, PATH_DEAD, &recovering);
-		fprintf(out, "%zu thread%s for a robust lock whose owner is dead", recovering,
-			recovering == 1 ? " waits" : "s wait");
-		return;
-	}
-	lock = &inspection->locks[unknown->at];
-	fprintf(out, "%zu thread%s for ", waiters, waiters == 1 ? " waits" : "s wait");
 	if (lock->readers)
 		fprintf(out, "an rwlock that %u reader%s", lock->readers,
 			lock->readers == 1 ? " holds" : "s hold");
 	else
 		fputs("a lock whose owner is not known", out);
+}
+
+/* What the most threads wait for, and how many others wait. What is dead and no orphan is robust. */
+static void say_convoy(FILE *out, const struct inspection *inspection)
+{
+	size_t free_waiters, waiters, all = 0;
+	const struct graph_fate *free_end = worst_end(inspection, PATH_FREE, &free_waiters);
+	const struct graph_fate *end = worst_end(inspection, PATH_UNKNOWN, &waiters);
+	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
+
+	if (free_end && free_waiters >= waiters) {
+		end = free_end;
+		waiters = free_waiters;
+	}
+	if (!end)
+		end = worst_end(inspection, PATH_DEAD, &waiters);
+	fprintf(out, "%zu thread%s for ", waiters, waiters == 1 ? " waits" : "s wait");
+	if (end->end == PATH_FREE)
+		fprintf(out, "%s, which %s", inspection_label(inspection, end->at, who),
+			inspection_wait(inspection, end->at, 1, does));
+	else if (end->end == PATH_UNKNOWN)
+		say_nameless(out, &inspection->locks[end->at]);
+	else
+		fputs("a robust lock whose owner is dead", out);
+	for (size_t i = 0; i < inspection->n_threads; i++)
+		all += inspection->threads[i].lock != NOBODY;
+	if (all > waiters)
+		fprintf(out, "; %zu more thread%s for other locks", all - waiters,
+			all - waiters == 1 ? " waits" : "s wait");
 }
 
 /* Of the GILs whose holders sleep that with the most waiters. NULL: nobody waits for any. */

@@ -79,31 +79,6 @@ static void line_dead_owner(FILE *out, const struct seen_lock *lock)
 		detail_of(out, "held by %s, which has ended: nobody can unlock it", owner);
 }
 
-static void line_owner(FILE *out, const struct inspection *inspection, const struct seen_lock *lock)
-{
-	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
-
-	if (lock->owner_state == OWNER_DEAD)
-		line_dead_owner(out, lock);
-	else if (lock->owner != NOBODY && lock->inherited)
-		detail_of(out,
-			  "held by %s, a copy of the parent's thread %d, which held it when it "
-			  "forked; it %s",
-			  in_full(inspection, lock->owner, who), lock->info.owner_tid,
-			  inspection_wait(inspection, lock->owner, 1, does));
-	else if (lock->owner != NOBODY)
-		detail_of(out, "held by %s, which %s", in_full(inspection, lock->owner, who),
-			  inspection_wait(inspection, lock->owner, 1, does));
-	else if (lock->owner_state == OWNER_ALIVE)
-		detail_of(out, "held by thread %d of another process", lock->info.owner_tid);
-	else if (lock->readers)
-		detail_of(out, "held by %u reader%s: %s", lock->readers, plural(lock->readers),
-			  lock->why);
-	else
-		detail_of(out, "who holds it is not known: %s",
-			  lock->why ? lock->why : "not found");
-}
-
 /* ", asleep for 18 min or longer", or nothing */
 static const char *asleep_words(const struct seen_thread *seen, char out[ASLEEP_BYTES])
 {
@@ -114,6 +89,33 @@ static const char *asleep_words(const struct seen_thread *seen, char out[ASLEEP_
 		snprintf(out, ASLEEP_BYTES, ", asleep for %s or longer",
 			 duration(seen->asleep_ns, length));
 	return out;
+}
+
+static void line_owner(FILE *out, const struct inspection *inspection, const struct seen_lock *lock)
+{
+	char who[WHO_BYTES], does[WAIT_WORDS_BYTES], since[ASLEEP_BYTES];
+
+	if (lock->owner_state == OWNER_DEAD)
+		line_dead_owner(out, lock);
+	else if (lock->owner != NOBODY && lock->inherited)
+		detail_of(out,
+			  "held by %s, a copy of the parent's thread %d, which held it when it "
+			  "forked; it %s%s",
+			  in_full(inspection, lock->owner, who), lock->info.owner_tid,
+			  inspection_wait(inspection, lock->owner, 1, does),
+			  asleep_words(&inspection->threads[lock->owner], since));
+	else if (lock->owner != NOBODY)
+		detail_of(out, "held by %s, which %s%s", in_full(inspection, lock->owner, who),
+			  inspection_wait(inspection, lock->owner, 1, does),
+			  asleep_words(&inspection->threads[lock->owner], since));
+	else if (lock->owner_state == OWNER_ALIVE)
+		detail_of(out, "held by thread %d of another process", lock->info.owner_tid);
+	else if (lock->readers)
+		detail_of(out, "held by %u reader%s: %s", lock->readers, plural(lock->readers),
+			  lock->why);
+	else
+		detail_of(out, "who holds it is not known: %s",
+			  lock->why ? lock->why : "not found");
 }
 
 static void line_waiter(FILE *out, const struct inspection *inspection, size_t thread)
@@ -167,13 +169,15 @@ static void line_step(FILE *out, const struct inspection *inspection,
 	in_full(inspection, cycle->thread[i], who);
 	asleep_words(seen, since);
 	inspection_label(inspection, next, whom);
+	if (since[0])
+		strcat(since, ",");
 	if (seen->gil)
-		detail(out, "%s waits for the GIL, which %s holds", who, whom);
+		detail(out, "%s%s waits for the GIL, which %s holds", who, since, whom);
 	else if (seen->lock == NOBODY)
-		detail(out, "%s waits for %s to end", who, whom);
+		detail(out, "%s%s waits for %s to end", who, since, whom);
 	else
-		detail(out, "%s%s%s waits for lock 0x%" PRIx64 ", which %s holds%s", who, since,
-		       since[0] ? "," : "", inspection->locks[seen->lock].info.address,
+		detail(out, "%s%s waits for lock 0x%" PRIx64 ", which %s holds%s", who, since,
+		       inspection->locks[seen->lock].info.address,
 		       cycle->n == 1 ? "it itself" : whom, seen->has_timeout ? ", for a time" : "");
 }
 
@@ -354,13 +358,14 @@ static void lines_others(FILE *out, const struct inspection *inspection)
 
 static void lines_threads(FILE *out, const struct inspection *inspection)
 {
-	char who[WHO_BYTES], does[WAIT_WORDS_BYTES];
+	char who[WHO_BYTES], does[WAIT_WORDS_BYTES], since[ASLEEP_BYTES];
 
 	for (size_t i = 0; i < inspection->n_threads; i++)
-		detail(out, "thread %s %s", in_full(inspection, i, who),
+		detail(out, "thread %s %s%s", in_full(inspection, i, who),
 		       inspection->threads[i].state == 'Z'
 			       ? "has ended"
-			       : inspection_wait(inspection, i, 1, does));
+			       : inspection_wait(inspection, i, 1, does),
+		       asleep_words(&inspection->threads[i], since));
 }
 
 /* web, unit web.service, container 4f0a1c... : what can be restarted */

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -23,6 +24,7 @@
 #include "task.h"
 
 #define LOOK_MS 250
+#define END_MS	10
 
 /* The probes of one file. */
 struct held {
@@ -43,19 +45,6 @@ struct keeper {
 	struct probe_key avoided[PROBE_RESTARTS];
 };
 
-static _Noreturn void keeper_end(int status)
-{
-	/* The probes go with the descriptors: the kernel closes them, however long that takes. */
-	_exit(status);
-}
-
-/* An agent that is gone is no reason to go on. One that is busy is waited for. */
-static void agent_tell(const struct prober_report *report)
-{
-	if (send(CONFINE_FD, report, sizeof(*report), MSG_NOSIGNAL) < 0)
-		keeper_end(EXIT_FAILURE);
-}
-
 /* Returns how many probes it had. */
 static size_t held_drop(struct keeper *k, const struct probe_key *key)
 {
@@ -74,6 +63,53 @@ static size_t held_drop(struct keeper *k, const struct probe_key *key)
 	return n;
 }
 
+/* One that is ready to run is not stuck: the host is short of CPUs. */
+static bool worker_runs(const struct keeper *k)
+{
+	_cleanup_close_ int dir = -1;
+	struct proc_stat stat;
+	char path[32];
+
+	snprintf(path, sizeof(path), "/proc/%d", k->worker);
+	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return dir >= 0 && !task_read_stat(dir, &stat) && stat.state == 'R';
+}
+
+static bool worker_stuck(const struct keeper *k)
+{
+	uint64_t since = k->page->since_ns, now = host_now();
+	bool late = since ? now > since + k->page->limit_ns
+			  : now > k->page->turned_ns + PROBE_IDLE_NS;
+
+	return late && !worker_runs(k);
+}
+
+/*
+ * Takes the probes away, and waits until the worker has let go of what it is at. A process that is killed
+ * in the midst of attaching or taking away leaves breakpoints behind: the kernel gives up then
+ * (kernel/events/uprobes.c, register_for_each_vma()).
+ */
+static _Noreturn void keeper_end(struct keeper *k, int status)
+{
+	struct held *held, *next;
+
+	if (k->worker_fd >= 0)
+		close(k->worker_fd);
+	HASH_ITER (hh, k->held, held, next)
+		held_drop(k, &held->key);
+	/* What hangs dies with this process. */
+	while (k->worker > 0 && !waitpid(k->worker, NULL, WNOHANG) && !worker_stuck(k))
+		poll(NULL, 0, END_MS);
+	_exit(status);
+}
+
+/* An agent that is gone is no reason to go on. One that is busy is waited for. */
+static void agent_tell(struct keeper *k, const struct prober_report *report)
+{
+	if (send(CONFINE_FD, report, sizeof(*report), MSG_NOSIGNAL) < 0)
+		keeper_end(k, EXIT_FAILURE);
+}
+
 static struct held *held_get(struct keeper *k, const struct prober_report *report)
 {
 	struct held *held;
@@ -83,7 +119,7 @@ static struct held *held_get(struct keeper *k, const struct prober_report *repor
 		return held;
 	held = calloc(1, sizeof(*held));
 	if (!held)
-		keeper_end(EXIT_FAILURE);
+		keeper_end(k, EXIT_FAILURE);
 	held->key = report->key;
 	held->version = report->version;
 	HASH_ADD(hh, k->held, key, sizeof(held->key), held);
@@ -98,7 +134,7 @@ static void held_add(struct keeper *k, const struct prober_report *report, const
 		int *grown = array_grow(held->link, held->n, &held->room, sizeof(*grown));
 
 		if (!grown)
-			keeper_end(EXIT_FAILURE);
+			keeper_end(k, EXIT_FAILURE);
 		held->link = grown;
 		held->link[held->n++] = fds[i];
 	}
@@ -128,7 +164,7 @@ static void worker_start(struct keeper *k)
 	k->page->since_ns = 0;
 	k->page->turned_ns = host_now();
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair))
-		keeper_end(EXIT_FAILURE);
+		keeper_end(k, EXIT_FAILURE);
 	k->worker = fork();
 	if (!k->worker) {
 		past_fill(k, &past);
@@ -136,7 +172,7 @@ static void worker_start(struct keeper *k)
 	}
 	close(pair[1]);
 	if (k->worker < 0)
-		keeper_end(EXIT_FAILURE);
+		keeper_end(k, EXIT_FAILURE);
 	k->worker_fd = pair[0];
 }
 
@@ -150,37 +186,17 @@ static void worker_replace(struct keeper *k, int error)
 
 	kill(k->worker, SIGKILL);
 	close(k->worker_fd);
+	k->worker_fd = -1;
 	if (k->page->since_ns) {
 		report.key = k->page->key;
 		memcpy(report.path, k->page->path, sizeof(report.path));
 		report.path[sizeof(report.path) - 1] = '\0';
 	}
-	agent_tell(&report);
+	agent_tell(k, &report);
 	if (k->n_avoided == PROBE_RESTARTS)
-		keeper_end(EXIT_FAILURE);
+		keeper_end(k, EXIT_FAILURE);
 	k->avoided[k->n_avoided++] = report.key;
 	worker_start(k);
-}
-
-/* One that is ready to run is not stuck: the host is short of CPUs. */
-static bool worker_runs(const struct keeper *k)
-{
-	_cleanup_close_ int dir = -1;
-	struct proc_stat stat;
-	char path[32];
-
-	snprintf(path, sizeof(path), "/proc/%d", k->worker);
-	dir = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return dir >= 0 && !task_read_stat(dir, &stat) && stat.state == 'R';
-}
-
-static bool worker_stuck(const struct keeper *k)
-{
-	uint64_t since = k->page->since_ns, now = host_now();
-	bool late = since ? now > since + k->page->limit_ns
-			  : now > k->page->turned_ns + PROBE_IDLE_NS;
-
-	return late && !worker_runs(k);
 }
 
 /* ---- packets ---- */
@@ -213,7 +229,7 @@ static void report_take(struct keeper *k, struct prober_report *report, const in
 		report->n = held_drop(k, &report->key);
 		break;
 	}
-	agent_tell(report);
+	agent_tell(k, report);
 }
 
 static void worker_read(struct keeper *k)
@@ -238,7 +254,7 @@ static void worker_read(struct keeper *k)
 	if (msg.msg_flags & MSG_CTRUNC) { /* no more descriptors */
 		report.type = REPORT_FILE;
 		report.error = -EMFILE;
-		agent_tell(&report);
+		agent_tell(k, &report);
 	}
 }
 
@@ -251,7 +267,7 @@ static void agent_read(struct keeper *k)
 	if (n < 0 && errno == EINTR)
 		return;
 	if (n != sizeof(order) || order.plan >= k->plans->n)
-		keeper_end(n ? EXIT_FAILURE : EXIT_SUCCESS); /* the agent has closed its end */
+		keeper_end(k, n ? EXIT_FAILURE : EXIT_SUCCESS); /* the agent has closed its end */
 	plan = &k->plans->plan[order.plan];
 	if (plan->n < PROBE_PIDS && !order.anew)
 		plan->pid[plan->n++] = order.pid; /* for the workers to come */
@@ -328,15 +344,20 @@ static int rights_trim(const struct plans *plans)
 
 void prober_keep(int fd, pid_t agent, struct plans *plans)
 {
-	static struct keeper k;
+	static struct keeper k = { .worker_fd = -1 };
 	struct prober_report report = { .type = REPORT_REFUSED };
+	struct prober_order order;
 
 	prober_confine(fd, agent, "deadhold-keeper", plans);
+	/* The socket tells of the agent's end, and is enough: nothing here blocks. See keeper_end(). */
+	prctl(PR_SET_PDEATHSIG, 0);
 	limit_raise();
 	report.error = rights_trim(plans);
 	if (report.error) {
-		agent_tell(&report);
-		pause(); /* the agent's end is this one's */
+		agent_tell(&k, &report);
+		while (recv(CONFINE_FD, &order, sizeof(order), 0) > 0)
+			; /* the agent's end is this one's */
+		_exit(EXIT_SUCCESS);
 	}
 	k.plans = plans;
 	k.page = mmap(NULL, sizeof(*k.page), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,

@@ -120,7 +120,7 @@ int survey_park_dead(struct survey *survey, struct seen_thread *thread);
 /* For the parked ones that are left, when all else is known: do they wait in a ring? 0 or -ENOMEM. */
 int survey_park_rings(struct survey *survey);
 
-/* How long the threads that wait for locks have slept at least, where it can be known. */
+/* How long threads have slept at least, where it can be known; of many, 1,024. */
 void survey_since(struct survey *survey);
 
 /*

@@ -29,7 +29,7 @@ static int sched_read(int dir, uint64_t *ran_ns)
 }
 
 /* If it runs in between, that may be on another processor: then nothing is known. */
-static bool task_ran(int dir, uint64_t *ran_ns, int32_t *cpu)
+static bool task_ran(int dir, uint64_t *ran_ns, int32_t *cpu, char *state)
 {
 	struct proc_stat stat;
 	uint64_t again;
@@ -37,33 +37,51 @@ static bool task_ran(int dir, uint64_t *ran_ns, int32_t *cpu)
 	if (sched_read(dir, ran_ns) || task_read_stat(dir, &stat) || sched_read(dir, &again))
 		return false;
 	*cpu = stat.processor;
+	*state = stat.state;
 	return *ran_ns && *ran_ns == again && *cpu >= 0 && *cpu < CPUS_LIMIT;
 }
 
-/* When each thread that waits for a lock last ran, and where: cpu -1: not known. */
+/* When each thread last ran, and where: cpu -1: not known, or it does not sleep. */
 struct sleeper {
 	uint64_t ran_ns;
 	int32_t cpu;
 };
 
+static void sleeper_read(const struct survey *survey, const struct seen_thread *thread,
+			 struct sleeper *sleeper)
+{
+	_cleanup_close_ int dir = -1;
+	char name[32], state;
+
+	snprintf(name, sizeof(name), "task/%d", thread->info.tid);
+	dir = openat(survey->task.process, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0 || !task_ran(dir, &sleeper->ran_ns, &sleeper->cpu, &state) ||
+	    (state != 'S' && state != 'D'))
+		sleeper->cpu = -1;
+}
+
+static bool sleeps(const struct seen_thread *thread)
+{
+	return !thread->wait.stopped && thread->wait.what != WAIT_RUNS &&
+	       thread->wait.what != WAIT_UNKNOWN;
+}
+
+/* Where there are too many, those that wait for locks come first. */
 static size_t sleepers_read(struct survey *survey, struct sleeper *sleepers)
 {
 	size_t n = 0, known = 0;
 
-	for (size_t i = 0; i < survey->out->n_own && n < SLEEPERS_LIMIT; i++) {
-		const struct seen_thread *thread = &survey->out->threads[i];
-		_cleanup_close_ int dir = -1;
-		char name[32];
+	for (int others = 0; others <= 1; others++) {
+		for (size_t i = 0; i < survey->out->n_own && n < SLEEPERS_LIMIT; i++) {
+			const struct seen_thread *thread = &survey->out->threads[i];
 
-		if (thread->lock == NOBODY || thread->wait.stopped)
-			continue;
-		n++;
-		snprintf(name, sizeof(name), "task/%d", thread->info.tid);
-		dir = openat(survey->task.process, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (dir < 0 || !task_ran(dir, &sleepers[i].ran_ns, &sleepers[i].cpu))
-			sleepers[i].cpu = -1;
-		known += sleepers[i].cpu >= 0;
-		survey_progress(survey);
+			if ((thread->lock == NOBODY) != others || !sleeps(thread))
+				continue;
+			n++;
+			sleeper_read(survey, thread, &sleepers[i]);
+			known += sleepers[i].cpu >= 0;
+			survey_progress(survey);
+		}
 	}
 	return known;
 }
@@ -80,6 +98,7 @@ static void clocks_read(struct survey *survey, uint64_t *clocks)
 		struct proc_stat stat;
 		uint64_t ran_ns;
 		int32_t cpu;
+		char state;
 
 		survey_progress(survey);
 		if (atoi(entry->d_name) <= 0)
@@ -87,7 +106,7 @@ static void clocks_read(struct survey *survey, uint64_t *clocks)
 		dir = openat(dirfd(proc), entry->d_name, O_PATH | O_DIRECTORY | O_CLOEXEC);
 		if (dir < 0 || task_read_stat(dir, &stat) || !(stat.flags & PROC_FLAG_KTHREAD))
 			continue;
-		if (task_ran(dir, &ran_ns, &cpu) && ran_ns > clocks[cpu])
+		if (task_ran(dir, &ran_ns, &cpu, &state) && ran_ns > clocks[cpu])
 			clocks[cpu] = ran_ns;
 	}
 }

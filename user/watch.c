@@ -680,6 +680,14 @@ static int loop_settle(struct watch *w)
 
 /* ---- start and end ---- */
 
+static bool signal_is_ignored(int number)
+{
+	struct sigaction action;
+
+	return !sigaction(number, NULL, &action) && action.sa_handler == SIG_IGN;
+}
+
+/* Under nohup(1) the terminal's end is not this process's. */
 static int signals_block(struct watch *w)
 {
 	sigset_t set;
@@ -688,7 +696,8 @@ static int signals_block(struct watch *w)
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGHUP);
+	if (!signal_is_ignored(SIGHUP))
+		sigaddset(&set, SIGHUP);
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return -errno;
 	w->signal = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -2,6 +2,7 @@
 """Fixtures for the live tests; the parts are in deadhold.py."""
 
 import os
+import signal
 
 import pytest
 
@@ -13,6 +14,8 @@ def pytest_configure(config):
     # Tests that need less than root start what they test with less.
     if os.geteuid() != 0:
         pytest.exit("the live tests load BPF programs: run them as root", returncode=2)
+    # Ignored in what a shell runs in the background, and then in all that the tests start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items):

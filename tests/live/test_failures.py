@@ -635,6 +635,22 @@ def test_interrupted(run, form, how):
     assert said.count(True) == 1 and agent.lines[-1].endswith(b"\n"), agent.said()
 
 
+def test_nohup(run):
+    """The end of the terminal ends it, but not under nohup."""
+    agent = run("--json")
+    agent.wait_line('"kind":"ready"')
+    agent.stop(signal.SIGHUP)
+    agent = run("--json", prefix=["nohup"])
+    agent.wait_line('"kind":"ready"')
+    status = pathlib.Path(f"/proc/{agent.process.pid}/status").read_text()
+    masks = {name: int(mask, 16) for name, mask in re.findall(r"Sig(\w+):\s*(\w+)", status)}
+    hangup = 1 << (signal.SIGHUP - 1)
+    # It takes none that come: the kernel throws them away.
+    assert masks["Ign"] & hangup and not masks["Blk"] & hangup, masks
+    agent.process.send_signal(signal.SIGHUP)
+    agent.stop()
+
+
 def test_interrupted_before_ready(run):
     """Whatever the moment."""
     for pause in (0, 0.01, 0.05, 0.2):

@@ -330,8 +330,8 @@ def test_forks(start, tmp_path):
 # --- Since when it hangs. ---------------------------------------------------------------------------
 
 def test_asleep(start):
-    """Never longer than it can be, and before long, where the kernel's own threads are seen, nearly as
-    long as that."""
+    """Those that wait and the one that they wait for. Never longer than it can be, and before long,
+    where the kernel's own threads are seen, nearly as long as that."""
     begin = time.monotonic_ns()
     child = start(sys.executable, "-c", OWNER % "time.sleep(1e6)", stdin=subprocess.PIPE)
     until(lambda: list(calls(child.pid)).count(futex_call()) == 2, "they wait")
@@ -345,15 +345,15 @@ def test_asleep(start):
     def slept():
         found = inspect(child.pid, expected={"verdict": "blocked"})
         most = time.monotonic_ns() - begin
-        times = [int(thread["wait"].get("asleep_ns", 0)) for thread in found["threads"]
-                 if thread["wait"]["for"] == "lock"]
-        assert len(times) == 2 and max(times) < most, (times, most)
+        times = [int(thread["wait"].get("asleep_ns", 0)) for thread in found["threads"]]
+        assert len(times) == 3 and max(times) < most, (times, most)
         return min(times) > 2e9
 
     until(slept, "they have slept for two seconds")
     assert time.monotonic_ns() - asleep > 2e9
     said = text(child.pid, status=0)
     assert len(re.findall(r": without a timeout, asleep for \d+(\.\d)? s or longer$", said, re.M)) == 2
+    assert re.search(r"held by .*, which is in clock_nanosleep, asleep for \d", said), said
 
 
 # --- A process in a frozen cgroup, as a paused container is. ----------------------------------------

@@ -514,6 +514,15 @@ static void blocked_by_nobody_known(void **state)
 	f->locks[lock].info.kind = LOCK_KIND_NONE;
 	assert_says(f, VERDICT_BLOCKED,
 		    "web[4700]: 1 thread waits for an rwlock that 3 readers hold");
+	waiter_add(f, "http-2", lock_add(f, NOBODY, OWNER_UNKNOWN));
+	waiter_add(f, "http-3", lock);
+	assert_says(f, VERDICT_BLOCKED,
+		    "web[4700]: 2 threads wait for an rwlock that 3 readers hold; 1 more thread "
+		    "waits for other locks");
+	waiter_add(f, "http-4", lock_add(f, 0, OWNER_ALIVE));
+	assert_says(f, VERDICT_BLOCKED,
+		    "web[4700]: 2 threads wait for an rwlock that 3 readers hold; 2 more threads "
+		    "wait for other locks");
 	fixture_free(f);
 }
 
@@ -579,12 +588,14 @@ static void asleep(void **state)
 	(void)state;
 	f->threads[waiter_add(f, "long", lock)].asleep_ns = 18ull * 60 * 1000000000;
 	f->threads[waiter_add(f, "short", lock)].asleep_ns = 999999999;
+	f->threads[owner].asleep_ns = 3ull * 3600 * 1000000000;
 	waiter_add(f, "unknown", lock);
 	assert_int_equal(inspection_judge(&f->inspection), 0);
 	text = inspection_text(&f->inspection, &run, false, &len);
 	assert_non_null(
 		strstr(text, "long (tid 4701): without a timeout, asleep for 18 min or longer\n"));
 	assert_non_null(strstr(text, "short (tid 4702): without a timeout\n"));
+	assert_non_null(strstr(text, "which is in read, asleep for 3 h or longer\n"));
 	assert_non_null(strstr(text, "unknown (tid 4703): without a timeout\n"));
 	free(text);
 	text = inspection_json(&f->inspection, &run, &len);
