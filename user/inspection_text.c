@@ -252,8 +252,9 @@ static void lines_locks(FILE *out, const struct inspection *inspection, bool orp
 		return;
 	found -= TEXT_FOUND;
 	detail(out,
-	       "and %zu more lock%s of dead threads, nobody waits there: -v or --json lists all",
-	       found, plural(found));
+	       "and %s%zu more lock%s of dead threads, nobody waits there: -v or --json lists %s",
+	       inspection->more_finds ? "at least " : "", found, plural(found),
+	       inspection->more_finds ? "them" : "all");
 }
 
 /* Numbers in memory that may be a lock. Where there are many it is the same object again and again. */
@@ -427,8 +428,8 @@ static void line_census(FILE *out, const struct inspection *inspection, bool all
 			 inspection->more_finds
 				 ? ", not in the rest: too many were found"
 				 : ", not in the rest: --census all takes the time for it");
-	detail(out, "looked for locks of dead threads in %" PRIu64 " MB of memory%s",
-	       (census->bytes.scanned + 500000) / 1000000, left);
+	detail(out, "looked for locks of dead threads in %.*f MB of memory%s",
+	       census->bytes.scanned < 10000000, census->bytes.scanned / 1e6, left);
 }
 
 static void print_inspection(FILE *out, const struct inspection *inspection, const struct run *run,

@@ -30,7 +30,7 @@ static const struct run run = {
 struct fixture {
 	struct inspection inspection;
 	struct seen_thread threads[16];
-	struct seen_lock locks[8];
+	struct seen_lock locks[16];
 };
 
 static struct fixture *fixture_new(void)
@@ -243,6 +243,28 @@ static void orphan_without_waiters(void **state)
 		"web[4700]: thread 4799 is dead and holds a mutex; nobody waits for it yet; 1 more "
 		"orphaned lock");
 	assert_false(inspection_is_proven(&f->inspection));
+	fixture_free(f);
+}
+
+/* The search has ended at its limit: nobody knows how many there are. */
+static void too_many_orphans(void **state)
+{
+	struct fixture *f = fixture_new();
+	size_t len;
+	char *text;
+
+	(void)state;
+	thread_add(f, "web", WAIT_CALL, SYS_read);
+	for (int i = 0; i < 11; i++)
+		f->locks[lock_add(f, NOBODY, OWNER_DEAD)].found = true;
+	f->inspection.more_finds = true;
+	assert_says(f, VERDICT_ORPHAN,
+		    "web[4700]: thread 4799 is dead and holds a mutex; nobody waits for it yet; at "
+		    "least 10 more orphaned locks");
+	text = inspection_text(&f->inspection, &run, false, &len);
+	assert_non_null(strstr(text, "  and at least 3 more locks of dead threads, nobody waits "
+				     "there:"));
+	free(text);
 	fixture_free(f);
 }
 
@@ -669,6 +691,7 @@ int main(void)
 		cmocka_unit_test(ok),
 		cmocka_unit_test(orphan),
 		cmocka_unit_test(orphan_without_waiters),
+		cmocka_unit_test(too_many_orphans),
 		cmocka_unit_test(suspected),
 		cmocka_unit_test(many_suspected),
 		cmocka_unit_test(gil),
