@@ -31,8 +31,8 @@ LIVE_MUSL := $(wildcard tests/live/musl_*.c)
 LIVE_CC   := $(wildcard tests/live/*.cc)
 LIVE      := $(patsubst tests/live/%.c,$(BUILD)/live/%,$(LIVE_C) $(LIVE_MUSL)) \
 	     $(patsubst tests/live/%.cc,$(BUILD)/live/%,$(LIVE_CC)) \
-	     $(addprefix $(BUILD)/live/,call_steps_static lock_steps_static lock_deep_static \
-		lock_deep_stripped) \
+	     $(addprefix $(BUILD)/live/,call_steps_static lock_steps_static lock_steps_stripped \
+		lock_deep_static lock_deep_stripped) \
 	     $(addprefix $(BUILD)/live/musl_,call_steps_dynamic steps_dynamic deep_dynamic \
 		deep_stripped)
 # Threads of other runtimes: built where their compilers are; the tests say what was not built.

@@ -449,7 +449,7 @@ def test_looks_like_a_mutex(start_steps, program, kind):
 @pytest.mark.parametrize("kind", ["normal", "mimic-inline"])
 def test_static_and_stripped(steps, kind):
     """Nothing tells whose code waits there: a dead owner is not claimed."""
-    w = steps(kind, program="lock_steps_static")
+    w = steps(kind, program="lock_steps_stripped")
     owner = w.do("owner lock A")
     b = w.blocks("waiter lock A")
     if kind == "normal":

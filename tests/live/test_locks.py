@@ -5,15 +5,13 @@ is said. Numbers in parentheses are those of the list that this project began wi
 import os
 import pathlib
 import re
-import shutil
 import signal
 import struct
-import subprocess
 import time
 
 import pytest
 
-from deadhold import LIVE, between, expect_nothing_about_locks, matching
+from deadhold import between, expect_nothing_about_locks, matching
 from signals import RawAgent
 from steps import (
     ABSENT,
@@ -1200,13 +1198,9 @@ def test_fork_not_known_by_whom(agent, start_steps):
     expect_doubt(agent, w.do("child helper A"), "fork", owner)
 
 
-def test_static_and_stripped_and_older_than_the_agent(start_agent, start_steps, tmp_path):
+def test_static_and_stripped_and_older_than_the_agent(start_agent, start_steps):
     """Nobody saw the owner end, and nothing tells whose code waits."""
-    program = tmp_path / "stripped"
-    if not shutil.which("strip"):
-        pytest.skip("there is no strip here")
-    subprocess.run(["strip", "-o", program, LIVE / "lock_steps_static"], check=True)
-    w = start_steps("normal", program=str(program))
+    w = start_steps("normal", program="lock_steps_stripped")
     owner = w.do("owner lock A")
     b = w.blocks("waiter lock A")
     w.dies("owner return")
