@@ -42,7 +42,7 @@ LIVE      += $(LIVE_RUST) $(LIVE_GO)
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 
 .DELETE_ON_ERROR:
-.PHONY: all run test test-unit test-live test-vm test-vm-all pythons demo bench bench-long static \
+.PHONY: all run test test-unit test-live test-vm test-vm-all pythons libbpf demo bench bench-long static \
 	install uninstall format format-check lint clean vmlinux
 
 all: $(BUILD)/deadhold
@@ -118,13 +118,13 @@ demo:
 # BESIDE=vm: the VMs of test-vm at the same time, where processors are left over.
 test:
 	tools/packages build test $(BESIDE)
-	$(MAKE) all static $(LIVE) $(UNIT) pythons
+	$(MAKE) all static $(LIVE) $(UNIT) pythons libbpf
 	tests/run unit contract docs build live rungs $(addprefix --beside ,$(BESIDE))
 
 test-unit: all $(UNIT)
 	tests/run unit contract docs
 
-test-live: all static $(LIVE) pythons
+test-live: all static $(LIVE) pythons libbpf
 	tests/run live rungs
 
 test-vm:
@@ -158,6 +158,10 @@ $(BUILD)/unit/test_%: tests/unit/test_%.c $(UNIT_OBJECTS)
 pythons:
 	-@tests/python/get trixie 3.13
 	-@tests/python/get sid 3.14
+
+# The newest libbpf, likewise.
+libbpf: $(BUILD)/deadhold
+	-@tests/libbpf sid
 
 WORKLOAD := -O1 -g -D_GNU_SOURCE -Wall -Wextra -Werror -MMD -MP
 
@@ -194,6 +198,10 @@ $(BUILD)/live/lock_places: $(BUILD)/live/lock_data.so
 
 $(BUILD)/live/lock_data.so: tests/live/lib/lock_data.c | $(BUILD)/live
 	$(call Q,CC    )$(CC) $(WORKLOAD) -std=gnu11 -fPIC -shared $< -o $@
+
+# The agent's own programs, without the agent.
+$(BUILD)/live/verifier: tests/live/verifier.c user/policy.c $(SKELETON) | $(BUILD)/live
+	$(call Q,CC    )$(CC) $(ALL_CFLAGS) $< user/policy.c -o $@ -lbpf -lelf -lz
 
 # --- measuring
 

@@ -8,13 +8,15 @@ import subprocess
 
 import pytest
 
-from deadhold import AGENT, OPTIONS, kernel
+from deadhold import AGENT, OPTIONS, ROOT, kernel
 
 KERNEL = kernel()
 
 
-def rungs():
-    said = subprocess.run([AGENT, "check", "-o", "json"], stdout=subprocess.PIPE, check=True).stdout
+def rungs(prefix=()):
+    said = subprocess.run(
+        [*prefix, AGENT, "check", "-o", "json"], stdout=subprocess.PIPE, check=True
+    ).stdout
     return {(rung["family"], rung["rung"]): rung for rung in json.loads(said)["rungs"]}
 
 
@@ -58,3 +60,29 @@ def test_lower_rungs():
     assert check["call", "plain"]["works"], check
     if KERNEL < (6, 16) and trampolines(check):
         assert check["exit", "fentry-early"]["works"], check
+
+
+def hooks(prefix=()):
+    """Those that a watch attaches to."""
+    command = [*prefix, AGENT, "--json", "-d", "0.1", *OPTIONS]
+    said = subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout
+    return json.loads(said.splitlines()[0])["hooks"]
+
+
+def test_newest_libbpf():
+    """It loads and attaches with the newest libbpf what it does with this host's."""
+    fetch = ROOT / "tests" / "libbpf"
+    if not fetch.exists():
+        pytest.skip("in the VM")
+    got = subprocess.run([fetch, "sid"], capture_output=True, text=True, check=False)
+    if got.returncode:
+        pytest.skip(got.stderr.strip().splitlines()[-1] if got.stderr else "it can't be fetched here")
+    prefix = got.stdout.split()
+    loaded = subprocess.run(
+        [*prefix, AGENT, "--version"], env={"LD_DEBUG": "libs"}, capture_output=True, text=True, check=True
+    ).stderr
+    assert f"{ROOT}/build/libbpf/sid/" in next(
+        line for line in loaded.splitlines() if "calling init" in line and "libbpf.so" in line
+    )
+    assert rungs(prefix) == rungs()
+    assert hooks(prefix) == hooks()
