@@ -119,13 +119,13 @@ demo:
 test:
 	tools/packages build test $(BESIDE)
 	$(MAKE) all static $(LIVE) $(UNIT) pythons libbpf
-	tests/run unit contract docs build live rungs $(addprefix --beside ,$(BESIDE))
+	tests/run unit contract docs build live rungs glibc $(addprefix --beside ,$(BESIDE))
 
 test-unit: all $(UNIT)
 	tests/run unit contract docs
 
 test-live: all static $(LIVE) pythons libbpf
-	tests/run live rungs
+	tests/run live rungs glibc
 
 test-vm:
 	tools/packages build test vm

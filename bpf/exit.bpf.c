@@ -299,13 +299,19 @@ static __always_inline __u32 musl_end(__u64 self, __u32 tid)
 	return cancel && result == PTHREAD_CANCELED_RESULT ? END_CANCEL : END_LIBC;
 }
 
-/* Each libc's descriptor is known by the thread's own TID in its place. A global function: verified once. */
-__weak __noinline __u32 libc_end_of(__u64 self, __u64 robust, __u32 ns_tid)
+/*
+ * Each libc's descriptor is known by the thread's own TID in its place, that of glibc 2.43 also by the word
+ * that the kernel will clear. A global function: verified once.
+ */
+__weak __noinline __u32 libc_end_of(__u64 self, __u64 robust, __u32 ns_tid, __u64 clear_child_tid)
 {
+	bool took_tid_away = robust == self + GLIBC_THREAD_ROBUST &&
+			     clear_child_tid == self + GLIBC_THREAD_JOINSTATE;
 	__u64 self_word = 0;
 	__u32 tid, cancel;
 
-	if (robust && user_u32(robust + GLIBC_ROBUST_TO_TID, &tid) && tid == ns_tid &&
+	if (robust && user_u32(robust + GLIBC_ROBUST_TO_TID, &tid) &&
+	    (tid == ns_tid || (!tid && took_tid_away)) &&
 	    user_u32(robust + GLIBC_ROBUST_TO_CANCEL, &cancel))
 		return glibc_end(robust, cancel);
 	bpf_probe_read_user(&self_word, sizeof(self_word), (void *)(self + MUSL_SELF));
@@ -405,7 +411,8 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 	if (!readable)
 		end.flags |= EXIT_UNREADABLE;
 	dead.exit_ns = bpf_ktime_get_ns();
-	dead.clear_child_tid = (__u64)task->clear_child_tid;
+	/* Read as a number: global functions take no pointer into user memory. */
+	bpf_core_read(&dead.clear_child_tid, sizeof(dead.clear_child_tid), &task->clear_child_tid);
 	if (!(end.flags & EXIT_DYING) &&
 	    bpf_map_update_elem(&dead_threads, &end.key, &dead, BPF_ANY))
 		loss_count(LOSS_DEAD_THREADS);
@@ -413,7 +420,8 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 
 	if (readable) {
 		robust_address = compat_robust_address(task);
-		libc_end = libc_end_of(compat_thread_pointer(task), robust_address, end.key.ns_tid);
+		libc_end = libc_end_of(compat_thread_pointer(task), robust_address, end.key.ns_tid,
+				       dead.clear_child_tid);
 		robust_list_check(&end, robust);
 	}
 	candidates_check(&end, task);

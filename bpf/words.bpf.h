@@ -5,10 +5,15 @@
 
 #include "libc.h"
 #include "maps.bpf.h"
+#include "task.bpf.h"
 
-/* A thread descriptor of glibc's has its own address in it, twice. */
+/*
+ * A thread descriptor of glibc's has its own address in it, twice. From 2.43 on its TID is gone already
+ * where the thread itself ends: bpf/libc.h.
+ */
 static __always_inline void thread_read(struct lock_words *w, __u64 thread)
 {
+	struct task_struct *current = bpf_get_current_task_btf();
 	__u64 tcb = 0, self = 0;
 
 	bpf_probe_read_user(&tcb, sizeof(tcb), (void *)thread);
@@ -16,6 +21,8 @@ static __always_inline void thread_read(struct lock_words *w, __u64 thread)
 	w->have_thread = tcb == thread && self == thread &&
 			 !bpf_probe_read_user(&w->thread_tid, sizeof(w->thread_tid),
 					      (void *)(thread + GLIBC_THREAD_TID));
+	if (w->have_thread && !w->thread_tid && compat_thread_pointer(current) == thread)
+		w->thread_tid = task_ns_tid(current);
 }
 
 /* Two reads, since the words before and after may lie on a page that is not mapped. */

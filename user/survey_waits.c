@@ -140,22 +140,36 @@ static struct seen_thread *thread_of(struct survey *survey, const struct thread 
 	return &survey->out->threads[thread - survey->first.at];
 }
 
-/* pthread_join(), and of whom: what the descriptor says. */
-static void thread_join(struct survey *survey, struct seen_thread *thread)
+/* The TID in a thread's descriptor; 0: there is none there, or the thread has ended. */
+static uint32_t joined_tid(struct survey *survey, const struct wait_joined *joined)
 {
-	struct wait_joined joined;
-	struct thread *other;
 	uint64_t self = 0;
 	uint32_t tid = 0;
 
-	if (thread->tgid != survey->task.tgid ||
-	    !wait_may_join(&thread->wait, survey->out->libc, &joined))
-		return;
-	survey_step(survey, STEP_MEMORY, thread->tgid);
-	if (task_read_memory(&survey->task, joined.descriptor, &self, sizeof(self)) !=
+	if (task_read_memory(&survey->task, joined->descriptor, &self, sizeof(self)) !=
 		    sizeof(self) ||
-	    self != joined.descriptor ||
-	    task_read_memory(&survey->task, joined.tid, &tid, sizeof(tid)) != sizeof(tid))
+	    self != joined->descriptor ||
+	    task_read_memory(&survey->task, joined->tid, &tid, sizeof(tid)) != sizeof(tid))
+		return 0;
+	return tid;
+}
+
+/* pthread_join(), and of whom: what the descriptor says. */
+static void thread_join(struct survey *survey, struct seen_thread *thread)
+{
+	struct wait_joined joined[WAIT_JOINS];
+	struct thread *other;
+	uint32_t tid = 0;
+	size_t n;
+
+	n = thread->tgid == survey->task.tgid
+		    ? wait_joins(&thread->wait, survey->out->libc, joined)
+		    : 0;
+	if (n)
+		survey_step(survey, STEP_MEMORY, thread->tgid);
+	for (size_t i = 0; i < n && !tid; i++)
+		tid = joined_tid(survey, &joined[i]);
+	if (!tid)
 		return;
 	other = roster_find_living(&survey->first, tid);
 	if (!other || thread_of(survey, other) == thread)

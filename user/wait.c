@@ -242,26 +242,39 @@ enum wait_what wait_object(const struct wait *wait, enum lock_libc libc,
 	return condition ? WAIT_CONDITION : semaphore ? WAIT_SEMAPHORE : WAIT_BARRIER;
 }
 
-bool wait_may_join(const struct wait *wait, enum lock_libc libc, struct wait_joined *joined)
-{
 #ifdef __x86_64__ /* the offsets of libc.h */
+/* A descriptor in which the futex word lies `offset` bytes from the beginning. */
+static size_t join_add(struct wait_joined *joined, size_t n, const struct wait *wait,
+		       uint64_t offset, uint64_t tid_offset)
+{
+	uint64_t descriptor = wait->word - offset;
+
+	if (wait->word <= offset)
+		return n;
+	joined[n] = (struct wait_joined){ descriptor, descriptor + tid_offset };
+	return n + 1;
+}
+#endif
+
+size_t wait_joins(const struct wait *wait, enum lock_libc libc, struct wait_joined *joined)
+{
+	size_t n = 0;
+
+#ifdef __x86_64__
 	if (!plain_wait(wait))
-		return false;
-	if (libc != LIBC_MUSL && !is_private(wait) && lock_tid_plausible(wait->val) &&
-	    wait->word > GLIBC_THREAD_TID) {
-		joined->descriptor = wait->word - GLIBC_THREAD_TID;
-		joined->tid = wait->word;
-		return true;
+		return 0;
+	if (libc != LIBC_MUSL && !is_private(wait)) {
+		if (lock_tid_plausible(wait->val))
+			n = join_add(joined, n, wait, GLIBC_THREAD_TID, GLIBC_THREAD_TID);
+		if (wait->val == GLIBC_JOINABLE)
+			n = join_add(joined, n, wait, GLIBC_THREAD_JOINSTATE, GLIBC_THREAD_TID);
 	}
-	if (libc != LIBC_GLIBC && wait->val == MUSL_JOINABLE && wait->word > MUSL_DETACH_STATE) {
-		joined->descriptor = wait->word - MUSL_DETACH_STATE;
-		joined->tid = joined->descriptor + MUSL_TID;
-		return true;
-	}
+	if (libc != LIBC_GLIBC && wait->val == MUSL_JOINABLE)
+		n = join_add(joined, n, wait, MUSL_DETACH_STATE, MUSL_TID);
 #else
 	(void)wait, (void)libc, (void)joined;
 #endif
-	return false;
+	return n;
 }
 
 const char *wait_op_name(uint32_t op)

@@ -83,14 +83,16 @@ enum wait_what wait_object(const struct wait *wait, enum lock_libc libc,
 			   const struct lock_words *words, uint32_t n, uint32_t threads);
 
 /*
- * Could it be a pthread_join()? Then where in the joined thread's descriptor the futex word lies, and
- * where in it the TID is; 0: no. The descriptor begins with a pointer to itself.
+ * Could it be a pthread_join()? The places at which the joined thread's descriptor may lie then, and in it
+ * the TID. A descriptor begins with a pointer to itself: that tells which it is, if any.
  */
 struct wait_joined {
 	uint64_t descriptor;
 	uint64_t tid; /* address of the TID */
 };
-bool wait_may_join(const struct wait *wait, enum lock_libc libc, struct wait_joined *joined);
+#define WAIT_JOINS 3
+/* Returns how many it filled in; 0: it is none. */
+size_t wait_joins(const struct wait *wait, enum lock_libc libc, struct wait_joined *joined);
 
 /* FUTEX_WAIT … */
 const char *wait_op_name(uint32_t op);

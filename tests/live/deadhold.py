@@ -482,7 +482,9 @@ class Workload:
 
     def start(self):
         if not shutil.which(self.command[0]):
-            pytest.fail(f"{self.command[0]} does not exist: build it, or set DEADHOLD_LIVE",
+            if "DEADHOLD_LIVE" in os.environ:
+                pytest.skip(f"{self.command[0]} is not built against that C library")
+            pytest.fail(f"{self.command[0]} does not exist: build it",
                         pytrace=False)
         self.process = subprocess.Popen(
             self.command,
