@@ -90,6 +90,8 @@ struct orphan_case {
 	uint64_t due_ns;	/* all is known and nobody is stuck: QUIET_NS; 0: not so */
 	const char *missing;
 	bool java; /* the process is a JVM */
+	bool objects_known; /* which of Python's objects have the semaphores: case_objects() */
+	struct python_ask *objects;
 	bool by_census;
 	struct census_info census;
 	struct orphan_case *prev, *next;
@@ -155,6 +157,7 @@ static void case_free(struct orphan_case *c)
 	free(c->found);
 	free(c->stuck);
 	free(c->neighbour);
+	free(c->objects);
 	free(c);
 }
 
@@ -432,6 +435,75 @@ static bool case_place(struct orphan_case *c)
 	return look.n && !reader_look(c->cases->agent->reader, &look, case_placed, c);
 }
 
+/* ---- what Python has its semaphores for ---- */
+
+/* Deep mode saw the thread take it. */
+static bool found_is_semaphore(const struct found *found)
+{
+	return !found->dropped && found->state.layout == LAYOUT_SEMAPHORE;
+}
+
+static bool case_has_semaphores(const struct orphan_case *c)
+{
+	for (size_t i = 0; i < c->n_found; i++)
+		if (found_is_semaphore(&c->found[i]))
+			return true;
+	return false;
+}
+
+/* A SimpleQueue that was found empty has its own taken, for whoever puts something into it to release. */
+static void object_take(struct orphan_case *c, const struct python_find *find)
+{
+	for (size_t i = 0; i < c->n_found && find->type == PYTHON_QUEUE; i++)
+		if (found_is_semaphore(&c->found[i]) &&
+		    c->found[i].word == c->objects->word[find->word])
+			c->found[i].dropped = true;
+}
+
+static void case_objects(struct orphan_case *c);
+
+static void objects_found(void *context, const struct python_ask *ask,
+			  const struct python_answer *answer)
+{
+	struct orphan_case *c = context;
+
+	(void)ask;
+	if (answer->error == -ECANCELED)
+		return;
+	for (uint32_t i = 0; i < answer->n; i++)
+		object_take(c, &answer->at[i]);
+	c->objects->from = answer->next; /* 0 after an error, too */
+	case_objects(c);
+}
+
+/* Slice by slice, through the memory of the process. Of more than one request holds the first are asked. */
+static void case_objects(struct orphan_case *c)
+{
+	struct python_ask *ask = c->objects;
+
+	if (!ask) {
+		ask = c->objects = calloc(1, sizeof(*ask));
+		if (ask)
+			*ask = (struct python_ask){
+				.tgid = c->proc.tgid,
+				.start_ticks = c->proc.start_ns / c->cases->agent->tick_ns,
+				.slice_bytes = CENSUS_SLICE_BYTES,
+			};
+		for (size_t i = 0; ask && i < c->n_found && ask->n < PYTHON_WORDS; i++)
+			if (found_is_semaphore(&c->found[i]))
+				ask->word[ask->n++] = c->found[i].word;
+		if (ask)
+			ask->n = word_sort(ask->word, ask->n);
+	} else if (!ask->from) {
+		c->objects_known = true;
+	}
+	if (!ask || c->objects_known ||
+	    reader_python(c->cases->agent->reader, ask, objects_found, c)) {
+		c->objects_known = true;
+		case_look(c);
+	}
+}
+
 /* ---- who is stuck on them ---- */
 
 static int stuck_add(struct orphan_case *c, const struct task_row *row, size_t lock)
@@ -627,7 +699,8 @@ static void wait_of(struct orphan_case *c, const struct stuck_row *stuck, struct
 	detect_wait(wait, row->op, row->flags & ROW_SINCE ? row->since_ns : 0, row->timeout != 0,
 		    stuck->timeout_ns, host_now(), c->cases->agent->run.realtime_offset_ns);
 	/* The kernel programs note no waits on semaphores. */
-	wait->unseen = detect_object(c->found[stuck->lock].state.layout);
+	wait->unseen = detect_object(c->found[stuck->lock].state.layout) ||
+		       c->found[stuck->lock].state.layout == LAYOUT_SEMAPHORE;
 }
 
 /* A timed wait whose length could not be read would look like one for ever: not said. */
@@ -880,8 +953,18 @@ out:
 	free(told);
 }
 
+/* What was only seen to be taken, and released since the thread's end: a lock that was handed over. */
+static void case_drop_released(struct orphan_case *c)
+{
+	for (size_t i = 0; i < c->n_found; i++)
+		if (c->found[i].proof == PROOF_PROBE &&
+		    !deep_certain(c->cases->agent->deep, &c->found[i].deep))
+			c->found[i].dropped = true;
+}
+
 static void case_say(struct orphan_case *c)
 {
+	case_drop_released(c);
 	calls_flush(c->cases->agent->calls, false); /* what preceded it is said before it */
 	case_confirm(c);
 	orphaned_say(c, false);
@@ -973,7 +1056,8 @@ static void case_stuck(struct orphan_case *c)
 	} else if (c->over) {
 		case_free(c); /* and its private locks with it */
 		return;
-	} else if ((!c->n_stuck || c->java) && !c->by_census && !rested && !c->killed) {
+	} else if ((!c->n_stuck || c->java || case_has_semaphores(c)) && !c->by_census && !rested &&
+		   !c->killed) {
 		c->due_ns = host_now() + QUIET_NS;
 		return;
 	}
@@ -1019,7 +1103,9 @@ static void case_look(struct orphan_case *c)
 		return;
 	}
 	case_drop_unread(c);
-	if (!case_place(c))
+	if (!c->objects_known && case_has_semaphores(c))
+		case_objects(c);
+	else if (!case_place(c))
 		case_stuck(c);
 }
 

@@ -162,9 +162,8 @@ static void thread_join(struct survey *survey, struct seen_thread *thread)
 	uint32_t tid = 0;
 	size_t n;
 
-	n = thread->tgid == survey->task.tgid
-		    ? wait_joins(&thread->wait, survey->out->libc, joined)
-		    : 0;
+	n = thread->tgid == survey->task.tgid ? wait_joins(&thread->wait, survey->out->libc, joined)
+					      : 0;
 	if (n)
 		survey_step(survey, STEP_MEMORY, thread->tgid);
 	for (size_t i = 0; i < n && !tid; i++)

@@ -5,7 +5,7 @@ line of stdin is a step: ACTOR VERB [LOCK]. Runs on CPython 3.6 and later.
 The main thread is the actor "main", and takes the steps that are for no other. Locks are made when they
 are first named: those that begin with R are RLocks, those with Q queues (SimpleQueue), all others Locks.
 
-    A acquire L   A timed L   A release L   A return   A spin   A with L   A take Q
+    A acquire L   A timed L   A release L   A return   A spin   A with L   A take Q   A poll Q
     main put Q
     main throw A    PyThreadState_SetAsyncExc(A, SystemExit)
     main idle       starts threads that wait as threads of a program at rest do
@@ -121,6 +121,11 @@ class Actor(threading.Thread):
             lock_of(name).acquire(timeout=600)
         elif verb == "take":
             lock_of(name).get()
+        elif verb == "poll":
+            try:
+                lock_of(name).get(timeout=0.001)
+            except queue.Empty:
+                pass
         else:
             lock_of(name).release()
 

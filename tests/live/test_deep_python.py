@@ -133,6 +133,20 @@ def test_incident_of_a_lock_left(start_deep, python, end):
         assert alone == [] and last["state"] == "open", agent.said()
 
 
+def test_queue_left_empty(start_deep, python):
+    """Who finds a SimpleQueue empty and ends has left its inner lock taken: for whoever puts something
+    into it to release. A lock that is left beside it is told of."""
+    agent = start_deep()
+    python.do("owner poll Q")
+    python.do("owner acquire L")
+    owner = python.dies("owner return")
+    python.blocks("worker take Q")
+    agent.wait_for(kind="lock-orphaned", pid=python.pid)
+    agent.wait_sweeps(2)
+    python.do("main put Q"), python.then("worker take Q")
+    expect(agent, python, [orphaned(owner)], kinds=LOCK_KINDS)
+
+
 def test_lock_waited_for(start_deep, python):
     """Somebody waits when its owner ends; who releases it then clears it."""
     agent = start_deep()
