@@ -89,7 +89,7 @@ struct orphan_case {
 	bool over, killed;	/* its process has ended: by itself, by a signal */
 	uint64_t due_ns;	/* all is known and nobody is stuck: QUIET_NS; 0: not so */
 	const char *missing;
-	bool java; /* the process is a JVM */
+	bool java;	    /* the process is a JVM */
 	bool objects_known; /* which of Python's objects have the semaphores: case_objects() */
 	struct python_ask *objects;
 	bool by_census;
@@ -1460,31 +1460,48 @@ static void descriptor_match(void *context, const struct dead *dead)
 }
 
 /*
- * A descriptor is used again by later threads. So the one that ended with it is the owner only if no
- * other can be: the program was seen to begin, all ends since are known, and there was one. In a process
- * that began by fork alone the lock may have come with it: if nobody ended with that descriptor, it has.
+ * Did that thread live, with that descriptor, when a wait was seen that has gone on since? To Python it was
+ * the owner then, whoever had taken the lock by that descriptor before.
  */
-static void owner_fill_descriptor(struct orphan_case *c, uint64_t descriptor)
+static bool owner_was_waited_for(const struct orphan_case *c, const struct dead *dead,
+				 uint64_t waits_ns)
+{
+	uint64_t waits_boot_ns = waits_ns + host_boottime_offset();
+	uint64_t after_start_ns = (dead->thread.start_ticks + 1) * c->cases->agent->tick_ns;
+
+	return waits_ns && dead->thread.start_ticks && after_start_ns < waits_boot_ns &&
+	       waits_ns < dead->exit.time_ns;
+}
+
+/*
+ * A descriptor is used again by later threads. So the one that ended with it is the owner only if no
+ * other can be: all ends since deadhold began are known, there was one, and the program was seen to begin
+ * or somebody waited for it while it lived. In a process that began by fork alone the lock may have come
+ * with it: if nobody ended with that descriptor, it has.
+ */
+static void owner_fill_descriptor(struct orphan_case *c, uint64_t descriptor, uint64_t waits_ns)
 {
 	struct agent *agent = c->cases->agent;
 	struct descriptor_search search = { .descriptor = descriptor };
+	bool young = c->proc.start_ns >= agent->started_boot_ns;
 	bool image_seen = pythons_image_seen(agent->pythons, &c->proc);
 
 	c->exit = (struct exit_info){ .reason = EXIT_UNKNOWN };
-	if (c->proc.start_ns < agent->started_boot_ns || !agent_dead_all_known(agent))
+	if (!agent_dead_all_known(agent))
 		return;
 	model_process_dead(&agent->model, &c->proc, descriptor_match, &search);
-	if (search.n == 1 && image_seen) {
+	if (search.n == 1 &&
+	    ((young && image_seen) || owner_was_waited_for(c, search.dead, waits_ns))) {
 		c->owner = search.dead->thread;
 		c->exit = search.dead->exit;
 		c->owner_ns_tid = search.dead->key.ns_tid;
-	} else if (!search.n && !image_seen) {
+	} else if (young && !search.n && !image_seen) {
 		c->exit.reason = EXIT_FORK;
 	}
 }
 
 void cases_python(struct cases *cases, const struct lock_state *state, const struct dead *dead,
-		  const struct task_row *rows, size_t n)
+		  const struct task_row *rows, size_t n, uint64_t waits_ns)
 {
 	struct orphan_case *c = case_new(cases, &rows->task.proc, 1);
 	size_t i;
@@ -1498,7 +1515,7 @@ void cases_python(struct cases *cases, const struct lock_state *state, const str
 		c->exit = dead->exit;
 		c->owner_ns_tid = dead->key.ns_tid;
 	} else {
-		owner_fill_descriptor(c, state->thread);
+		owner_fill_descriptor(c, state->thread, waits_ns);
 	}
 	c->n_found = 1;
 	c->found[0] = (struct found){

@@ -38,9 +38,10 @@ void cases_stuck(struct cases *cases, const struct stuck *stuck);
 /*
  * Threads that are stuck on an RLock of Python's, whose owner is dead, all of one process: not on a word
  * of the lock's. Told after the second reading. Or on a Lock, which `dead` got last: that is inferred.
+ * waits_ns: when the first of these waits was seen, CLOCK_MONOTONIC.
  */
 void cases_python(struct cases *cases, const struct lock_state *state, const struct dead *dead,
-		  const struct task_row *rows, size_t n);
+		  const struct task_row *rows, size_t n, uint64_t waits_ns);
 /* Such a Lock was released, though it may be held again by now. */
 void cases_python_released(struct cases *cases, const struct proc_key *proc, uint64_t address);
 

@@ -140,6 +140,7 @@ static void orphan_tell(struct pythons *pythons, struct python_process *process,
 	struct tell tell = { .process = process, .number = ++pythons->tells };
 	struct python_wait *wait, *next;
 	const struct dead *dead = NULL;
+	uint64_t waits_ns = UINT64_MAX;
 	size_t n = 0;
 
 	if (!rows)
@@ -158,9 +159,11 @@ static void orphan_tell(struct pythons *pythons, struct python_process *process,
 		}
 		wait->said = true;
 		rows[n++] = wait->row;
+		if (wait->first_ns < waits_ns)
+			waits_ns = wait->first_ns;
 	}
 	if (n)
-		cases_python(pythons->agent->cases, state, dead, rows, n);
+		cases_python(pythons->agent->cases, state, dead, rows, n, waits_ns);
 	free(rows);
 }
 

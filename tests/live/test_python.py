@@ -177,6 +177,43 @@ def test_rlock_before_the_agent(start_agent, python):
     ], kinds=LOCK_KINDS)
 
 
+def test_rlock_process_before_the_agent(start_agent, python):
+    """The service runs already, and somebody waits, when deadhold comes; then the owner dies. By Python's
+    own rule it was the owner as long as it lived, whoever had its descriptor before."""
+    w = python()
+    w.do("owner acquire R")
+    waiter = w.blocks("waiter acquire R")
+    w.do("owner spin")
+    agent = start_agent("--kind", ",".join(LOCK_KINDS))
+    agent.wait_sweeps(2)
+    died = w.dies("main throw owner")
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    lock = rlock(waiter)
+    expect(agent, w, [
+        orphaned(w.reason(agent), died, lock, [waiter]),
+        waits(died, lock, waiter),
+    ], kinds=LOCK_KINDS)
+
+
+def test_rlock_process_before_the_agent_waiter_later(start_agent, python):
+    """Of whoever had the descriptor before deadhold came nothing is known: the one that ended with it is
+    not blamed."""
+    w = python()
+    w.do("owner acquire R")
+    w.dies("owner return")
+    w.do("heir acquire L"), w.do("waiter acquire K")  # each with a descriptor of its own
+    agent = start_agent("--kind", ",".join(LOCK_KINDS))
+    w.dies("heir return")
+    waiter = w.blocks("waiter acquire R")
+    agent.wait_for(kind="orphan-wait", pid=w.pid)
+    lock = rlock(waiter)
+    unknown = {"reason": "unknown"}
+    expect(agent, w, [
+        {"kind": "lock-orphaned", "locks": [lock], "thread": ABSENT, "exit": unknown},
+        waits(waiter, lock, waiter, owner={"thread": ABSENT, "exit": unknown}),
+    ], kinds=LOCK_KINDS)
+
+
 def test_rlock_forked(agent, any_python):
     """A child waits for an RLock that a thread of its parent held when it was forked."""
     w = any_python()
