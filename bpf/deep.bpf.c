@@ -123,9 +123,11 @@ static __always_inline bool owner_read(__u64 site, __u64 lock, struct deep_owner
  */
 static __always_inline bool taken_before(__u64 site, __u64 lock)
 {
-	struct deep_owner owner;
+	struct deep_owner owner = {};
 
-	if (site == DEEP_GLIBC_WRITE || !owner_read(site, lock, &owner))
+	if (site == DEEP_GLIBC_WRITE)
+		user_read(&owner.tid, sizeof(owner.tid), lock + GLIBC_RWLOCK_WRITER);
+	else if (!owner_read(site, lock, &owner))
 		return false;
 	if (site == DEEP_MUSL_MUTEX)
 		return owner.more;

@@ -55,6 +55,7 @@
 #define GLIBC_KIND_ELISION (256u | 512u) /* any: settype(PTHREAD_MUTEX_NORMAL) alone sets 512 */
 
 /* pthread_rwlock_t.__readers, nptl/pthread_rwlock_common.c */
+#define GLIBC_RWLOCK_WRITER	   24 /* offset of cur_writer */
 #define GLIBC_RWLOCK_WRPHASE	   1u
 #define GLIBC_RWLOCK_WRLOCKED	   2u
 #define GLIBC_RWLOCK_READERS_SHIFT 3

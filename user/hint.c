@@ -74,7 +74,8 @@ static const char *signal_hint(const struct alert *alert)
 		return "";
 	if (signal->fatal)
 		return fatal_hint(alert->kind == ALERT_TID_KILL);
-	if (is_python(&alert->process))
+	/* 32 and 33 are the C library's own: no handler of Python's. */
+	if (is_python(&alert->process) && signal->number != 32 && signal->number != 33)
 		return "CPython runs handlers in its main thread, whichever thread is hit";
 	if (alert->kind == ALERT_TID_KILL)
 		return "kill knows no threads: name the process, or use tgkill for one thread";

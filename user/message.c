@@ -234,6 +234,10 @@ const char *alert_headline(const struct alert *alert, char out[HEADLINE_BYTES])
 	else if (alert->exit.reason == EXIT_FORK)
 		snprintf(out, HEADLINE_BYTES, "%s: %" PRIu64 " hang%s: lock held at fork", process,
 			 stuck, stuck == 1 ? "s" : "");
+	else if (!stuck && info->dead_count > 1)
+		snprintf(out, HEADLINE_BYTES,
+			 "%s: %" PRIu64 " threads ended with %" PRIu64 " lock%s", process,
+			 info->dead_count, info->locks_count, plural(info->locks_count));
 	else if (!stuck)
 		snprintf(out, HEADLINE_BYTES, "%s: %s %s with %" PRIu64 " lock%s", process,
 			 thread_label(&alert->process, &alert->thread, thread),
@@ -243,6 +247,9 @@ const char *alert_headline(const struct alert *alert, char out[HEADLINE_BYTES])
 		snprintf(out, HEADLINE_BYTES,
 			 "%s: %" PRIu64 " hang%s behind %" PRIu64 " dead threads", process, stuck,
 			 stuck == 1 ? "s" : "", info->dead_count);
+	else if (!alert->thread.tid && !alert->thread.ns_tid)
+		snprintf(out, HEADLINE_BYTES, "%s: %" PRIu64 " hang%s behind a dead thread",
+			 process, stuck, stuck == 1 ? "s" : "");
 	else
 		snprintf(out, HEADLINE_BYTES, "%s: %" PRIu64 " hang%s behind dead %s", process,
 			 stuck, stuck == 1 ? "s" : "",

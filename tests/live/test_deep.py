@@ -174,6 +174,22 @@ def test_held(start_deep, start_steps, kind):
         agent, w, [orphaned(owner, [held], agent.reason("return"), [], severity="warning")]
     )
 
+def test_asked_for_again_in_vain(start_deep, start_steps):
+    """What it has for writing it can't get again: where and when it did stays told."""
+    w = start_steps("rwlock")
+    agent = start_deep(w)
+    owner = take(w, "lock")
+    seconds, ns = divmod(time.time_ns(), 10**9)
+    had = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds)) + f".{ns:09}Z"
+    w.do("owner try A", result=16)
+    w.dies("owner return")
+    taken = agent.wait_for(kind="lock-orphaned", pid=w.pid)["locks"][0]["acquired"]
+    assert taken["time"] < had, agent.said()
+    held = lock(owner, type="rwlock", kind=ABSENT, acquired=RWLOCK)
+    expect_orphans(
+        agent, w, [orphaned(owner, [held], agent.reason("return"), [], severity="warning")]
+    )
+
 @pytest.mark.parametrize("kind", NAMELESS)
 def test_held_nameless(start_deep, start_steps, kind):
     program, name, verb, times, looks = NAMELESS[kind]

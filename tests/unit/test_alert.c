@@ -763,6 +763,7 @@ static void test_json_of_incidents(void **state)
 	struct cause_info none = { .kind = CAUSE_NONE };
 	struct alert alert = sample_incident(&info, &cancelled);
 	struct waiter_info http_waits_behind = http_waits;
+	struct thread_info owner;
 	json_t *json = json_of(alert);
 
 	(void)state;
@@ -784,6 +785,20 @@ static void test_json_of_incidents(void **state)
 	assert_json_string(json, "close_reason", "recovered");
 	assert_json_string(json, "message", "over: web[4700]: 12 hang behind dead worker-3[4712]");
 	json_decref(json);
+	info.victims_count = 0;
+	info.dead_count = info.locks_count = 2;
+	json = json_of(alert);
+	assert_json_string(json, "headline", "web[4700]: 2 threads ended with 2 locks");
+	json_decref(json);
+	info.victims_count = info.dead_count = 1;
+	owner = alert.thread;
+	alert.thread = (struct thread_info){ 0 };
+	json = json_of(alert);
+	assert_json_string(json, "headline", "web[4700]: 1 hangs behind a dead thread");
+	json_decref(json);
+	alert.thread = owner;
+	info.victims_count = 12;
+	info.locks_count = 1;
 	http_waits_behind.behind_process = (struct process_name){ .pid = 5000, .comm = "db" };
 	alert.waiters = &http_waits_behind;
 	json = json_of(alert);

@@ -73,6 +73,8 @@ static void robust_orphans(void **state)
 
 static void signals(void **state)
 {
+	struct alert cancel;
+
 	(void)state;
 	assert_hint(
 		signalled(ALERT_TID_KILL, RESULT_QUEUED, true, "/usr/bin/web"),
@@ -85,6 +87,9 @@ static void signals(void **state)
 		    "CPython runs handlers in its main thread, *");
 	assert_hint(signalled(ALERT_THREAD_SIGNAL, RESULT_QUEUED, false, "/usr/bin/python3"),
 		    "CPython runs handlers in its main thread, *");
+	cancel = signalled(ALERT_THREAD_SIGNAL, RESULT_QUEUED, false, "/usr/bin/python3");
+	cancel.signal.number = 32;
+	assert_hint(cancel, "");
 }
 
 /* Of a lock that keeps no owner nobody can say that it only looks like one. */
