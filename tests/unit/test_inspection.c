@@ -255,8 +255,13 @@ static void too_many_orphans(void **state)
 
 	(void)state;
 	thread_add(f, "web", WAIT_CALL, SYS_read);
-	for (int i = 0; i < 11; i++)
-		f->locks[lock_add(f, NOBODY, OWNER_DEAD)].found = true;
+	for (int i = 0; i < 11; i++) {
+		struct seen_lock *lock = &f->locks[lock_add(f, NOBODY, OWNER_DEAD)];
+
+		lock->found = true;
+		lock->info.proof = PROOF_SHAPE;
+		lock->info.evidence = EVIDENCE_FIELDS | EVIDENCE_SYMBOL;
+	}
 	f->inspection.more_finds = true;
 	assert_says(f, VERDICT_ORPHAN,
 		    "web[4700]: thread 4799 is dead and holds a mutex; nobody waits for it yet; at "
