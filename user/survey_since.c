@@ -62,8 +62,8 @@ static void sleeper_read(const struct survey *survey, const struct seen_thread *
 
 static bool sleeps(const struct seen_thread *thread)
 {
-	return !thread->wait.stopped && thread->wait.what != WAIT_RUNS &&
-	       thread->wait.what != WAIT_UNKNOWN;
+	return !thread->wait.stopped && thread->wait.what != WAIT_UNKNOWN &&
+	       thread->wait.what != WAIT_RUNS && thread->wait.what != WAIT_STOPPED;
 }
 
 /* Where there are too many, those that wait for locks come first. */
