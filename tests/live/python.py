@@ -75,12 +75,6 @@ class Python(Steps):
         self.command = [found.path, "-B", str(STEPS)]
         self.version = found.version
 
-    def reason(self, agent):
-        """Of a thread whose function returned. How glibc 2.43 and later mark that is not known."""
-        libc = tuple(map(int, self.first["libc"].split()[1].split(".")))
-        return agent.reason("return") if libc < (2, 43) else "unknown"
-
-
 def wait_probed(agent, pid):
     """Waits until the prober has found the interpreter that this process runs."""
     with open(f"/proc/{pid}/maps") as maps:

@@ -324,8 +324,7 @@ def main_step(step):
 
 
 def main():
-    say("started", "start", gettid(), version=list(sys.version_info[:3]),
-        libc=os.confstr("CS_GNU_LIBC_VERSION"))
+    say("started", "start", gettid(), version=list(sys.version_info[:3]))
     for line in iter(sys.stdin.readline, ""):
         step = line.strip()
         if step == "end":

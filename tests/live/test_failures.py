@@ -636,11 +636,11 @@ def test_interrupted(run, form, how):
 
 
 def test_nohup(run):
-    """The end of the terminal ends it, but not under nohup."""
+    """The end of the terminal ends it, but not under nohup, which is to ignore the signal and exec."""
     agent = run("--json")
     agent.wait_line('"kind":"ready"')
     agent.stop(signal.SIGHUP)
-    agent = run("--json", prefix=["nohup"])
+    agent = run("--json", prefix=["sh", "-c", 'trap "" HUP; exec "$@"', "nohup"])
     agent.wait_line('"kind":"ready"')
     status = pathlib.Path(f"/proc/{agent.process.pid}/status").read_text()
     masks = {name: int(mask, 16) for name, mask in re.findall(r"Sig(\w+):\s*(\w+)", status)}

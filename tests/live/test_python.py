@@ -104,7 +104,7 @@ def test_rlock_exception(agent, python):
     agent.wait_for(kind="orphan-cleared", pid=w.pid)
     lock = rlock(first, recursion=1)
     expect(agent, w, [
-        orphaned(w.reason(agent), died, lock, [first, second]),
+        orphaned(agent.reason("return"), died, lock, [first, second]),
         any_order([waits(died, lock, first), waits(died, lock, second)]),
         cleared(lock, "process-exit"),
     ], kinds=LOCK_KINDS)
@@ -119,7 +119,7 @@ def test_rlock_return(agent, python):
     agent.wait_for(kind="orphan-wait", pid=w.pid)
     lock = rlock(waiter, recursion=2)
     expect(agent, w, [
-        orphaned(w.reason(agent), died, lock, [waiter], severity="warning"),
+        orphaned(agent.reason("return"), died, lock, [waiter], severity="warning"),
         waits(died, lock, waiter, severity="warning", wait={"timeout_ns": ANY}),
     ], kinds=LOCK_KINDS)
 
@@ -136,7 +136,7 @@ def test_rlock_waiter_later(agent, python):
     agent.wait_for(kind="orphan-wait", pid=w.pid, thread={"tid": second["tid"]})
     lock = rlock(first)
     expect(agent, w, [
-        orphaned(w.reason(agent), died, lock, [first]),
+        orphaned(agent.reason("return"), died, lock, [first]),
         waits(died, lock, first),
         waits(died, lock, second),
     ], kinds=LOCK_KINDS)
@@ -156,7 +156,7 @@ def test_rlock_freed(agent, python):
     agent.wait_for(kind="orphan-cleared", pid=w.pid)
     lock = rlock(waiter)
     expect(agent, w, [
-        orphaned(w.reason(agent), died, lock, [waiter]),
+        orphaned(agent.reason("return"), died, lock, [waiter]),
         waits(died, lock, waiter),
         cleared(lock, "foreign-unlock"),
     ], kinds=LOCK_KINDS)
@@ -172,7 +172,7 @@ def test_rlock_before_the_agent(start_agent, python):
     agent.wait_for(kind="orphan-wait", pid=w.pid)
     lock = rlock(waiter)
     expect(agent, w, [
-        orphaned(w.reason(agent), died, lock, [waiter], thread=ABSENT, exit={"reason": "unknown"}),
+        orphaned(agent.reason("return"), died, lock, [waiter], thread=ABSENT, exit={"reason": "unknown"}),
         waits(died, lock, waiter, owner={"thread": ABSENT, "exit": {"reason": "unknown"}}),
     ], kinds=LOCK_KINDS)
 
@@ -190,7 +190,7 @@ def test_rlock_process_before_the_agent(start_agent, python):
     agent.wait_for(kind="orphan-wait", pid=w.pid)
     lock = rlock(waiter)
     expect(agent, w, [
-        orphaned(w.reason(agent), died, lock, [waiter]),
+        orphaned(agent.reason("return"), died, lock, [waiter]),
         waits(died, lock, waiter),
     ], kinds=LOCK_KINDS)
 
@@ -258,7 +258,7 @@ def suspected(w, agent, died, waiters):
         "severity": "warning",
         "process": {"pid": died["pid"]},
         "thread": {"tid": died["tid"]},
-        "exit": {"reason": w.reason(agent)},
+        "exit": {"reason": agent.reason("return")},
         "cause": {"kind": "async-exception", "exception": "SystemExit", "certain": False},
         "locks": [{
             "address": waiters[0]["lock"],
