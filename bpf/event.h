@@ -51,6 +51,7 @@ enum ev_type {
 	EV_PROCESS_EXIT,
 	EV_SHARED_PENDING, /* head alone: a wait row's mapping look-up is to be made up for */
 	EV_CALL,
+	EV_FORK,
 };
 
 struct ev_head {
@@ -183,6 +184,15 @@ struct ev_exec {
 	__u32 old_exec_id;
 	__u32 pad;
 };
+
+/* EV_FORK: a process that is watched, or one that it forked, has forked this one. It did not run yet. */
+struct ev_fork {
+	struct ev_head head;
+	struct proc_key proc;
+};
+
+/* How many of them are followed at a time. */
+#define FOLLOWED 256
 
 struct ev_process_exit {
 	struct ev_head head;
@@ -332,7 +342,7 @@ struct send_filter {
 	__u32 sender[SEND_FILTER_IDS]; /* likewise */
 	/* Signal and sender are asked of sends that failed alone: the others may explain a death. */
 	__u32 failed_alone;
-	__u32 pad;
+	__u32 children; /* of the targets are targets, too */
 };
 
 #define ROW_EXITING 1 /* past its exit hook, or a zombie */
@@ -373,6 +383,7 @@ EV_SIZE(ev_wait_dead, 168);
 EV_SIZE(ev_signal, 200);
 EV_SIZE(ev_send_failed, 120);
 EV_SIZE(ev_exec, 40);
+EV_SIZE(ev_fork, 32);
 EV_SIZE(ev_process_exit, 40);
 EV_SIZE(ev_call, 192);
 EV_SIZE(deep_key, 16);

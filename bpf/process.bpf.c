@@ -5,6 +5,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "filter.bpf.h"
 #include "maps.bpf.h"
 #include "shared.bpf.h"
 #include "task.bpf.h"
@@ -12,6 +13,24 @@
 static __always_inline struct wait_row *row_of(struct task_struct *task)
 {
 	return bpf_task_storage_get(&waits, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+}
+
+/* A watched process has a child, that does nothing before this is told. */
+static __always_inline void process_follow(struct task_struct *child)
+{
+	__u32 tgid = child->tgid, parent = bpf_get_current_pid_tgid() >> 32, one = 1;
+	struct ev_fork *ev;
+
+	if (!filter_target(parent))
+		return;
+	if (bpf_map_update_elem(&followed, &tgid, &one, BPF_ANY)) {
+		loss_count(LOSS_DEEP);
+		return;
+	}
+	if (!event_reserve(ev, EV_FORK))
+		return;
+	proc_key_of(&ev->proc, child);
+	event_submit(ev);
 }
 
 /* The new task has its numbers and does not run yet. Its wait row is made here, where memory may be. */
@@ -23,8 +42,11 @@ int BPF_PROG(process_newtask, struct task_struct *task, unsigned long clone_flag
 	if (!task_is_user(task))
 		return 0;
 	row_of(task);
-	if (task->pid == task->tgid)
+	if (task->pid == task->tgid) {
+		if (send_filter.children)
+			process_follow(task);
 		return 0;
+	}
 	/* The number is in use again in this process: no word can tell its old bearer from the new. */
 	proc_key_of(&key.proc, task);
 	key.ns_tid = task_ns_tid(task);
@@ -51,9 +73,12 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task)
 {
 	struct ev_process_exit *ev;
+	__u32 tgid = task->tgid;
 
 	if (!task_is_user(task) || task->signal->live.counter > 0)
 		return 0;
+	if (send_filter.children)
+		bpf_map_delete_elem(&followed, &tgid);
 	if (!event_reserve(ev, EV_PROCESS_EXIT))
 		return 0;
 	proc_key_of(&ev->proc, task);

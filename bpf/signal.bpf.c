@@ -8,6 +8,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "filter.bpf.h"
 #include "maps.bpf.h"
 #include "noise.h"
 #include "task.bpf.h"
@@ -18,20 +19,6 @@
 
 /* Filled by the agent from its policy table. */
 const volatile struct noise_rule noise_rules[NOISE_RULES] = {};
-
-/* Filled by the agent from the options. Where nothing is filtered, the checks are no code at all. */
-const volatile struct send_filter send_filter = {};
-
-static __always_inline bool filter_has(const volatile __u32 *list, __u32 n, __u32 id)
-{
-	__u32 i;
-
-	for (i = 0; i < SEND_FILTER_IDS && i < n; i++) {
-		if (list[i] == id)
-			return true;
-	}
-	return !n;
-}
 
 static __always_inline bool filter_signal(__u32 signal)
 {
@@ -268,7 +255,7 @@ int BPF_PROG(signal_generate, int signal, struct kernel_siginfo *info, struct ta
 
 	if (group && leader)
 		return 0;
-	if (!filter_has(send_filter.target, send_filter.n_targets, target->tgid))
+	if (!filter_target(target->tgid))
 		return 0;
 	if (!send_filter.failed_alone && !filter_signal(signal))
 		return 0;

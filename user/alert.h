@@ -194,6 +194,7 @@ struct lock_info {
 };
 
 /* So many waiters of a lock are listed in text; the others are counted. */
+#define TEXT_LOCKS   16 /* listed in text; the others are counted */
 #define TEXT_WAITERS 8
 
 /* A thread's wait. */
@@ -421,7 +422,8 @@ struct alert {
 	struct thread_info owner;	   /* orphan-wait: the dead owner */
 	struct process_info owner_process; /* orphan-wait: pid 0: unknown, or the waiter's own */
 	const struct lock_info *locks;
-	size_t n_locks; /* orphan-wait and orphan-cleared: 1 */
+	size_t n_locks;	     /* orphan-wait and orphan-cleared: 1 */
+	uint64_t locks_more; /* lock-orphaned, lock-suspected: found as well, and not listed */
 	const struct waiter_info *waiters;
 	size_t n_waiters;
 	struct wait_info wait;		  /* orphan-wait */

@@ -232,14 +232,14 @@ static void case_add(struct orphan_case *c, const struct ev_held *held)
 	c->n_found++;
 }
 
-/* What deep mode saw it take. Where the kernel came upon it, too, only where that was is new. */
-static void case_add_deep(struct orphan_case *c, const struct deep_hold *hold)
+/* What deep mode saw it take. Of the n_held that the kernel came upon, too, only where that was is new. */
+static void case_add_deep(struct orphan_case *c, const struct deep_hold *hold, size_t n_held)
 {
 	static const struct lock_words unread = { 0 };
 	uint32_t layout = deep_layout(hold, &unread);
 	size_t i;
 
-	for (i = 0; i < c->n_found; i++) {
+	for (i = 0; i < n_held; i++) {
 		if (c->found[i].state.address == hold->key.lock) {
 			c->found[i].deep = *hold;
 			return;
@@ -893,6 +893,49 @@ static void orphans_shown(struct orphan_case *c, const ssize_t *told)
 	}
 }
 
+#define LOCKS_LISTED 4096 /* in one alert: 2 MB */
+
+enum { NOT_TOLD = -1, TO_BE_TOLD = -2 };
+
+/*
+ * Opens the locks that are told in this alert: told[i] is found i's place among them, or NOT_TOLD. Where
+ * there are too many, those that somebody waits for go first; *more: are not listed. Returns how many are.
+ */
+static size_t locks_open(struct orphan_case *c, bool suspected, const char *id, ssize_t *told,
+			 uint64_t *more)
+{
+	size_t i, room = LOCKS_LISTED, n = 0, eligible = 0;
+
+	for (i = 0; i < c->n_found; i++) {
+		bool is = !c->found[i].dropped && c->found[i].suspected == suspected &&
+			  !found_orphan(c, &c->found[i]);
+
+		told[i] = is ? TO_BE_TOLD : NOT_TOLD;
+		eligible += is;
+	}
+	*more = eligible > room ? eligible - room : 0;
+	for (i = 0; *more && i < c->n_stuck && room; i++) {
+		ssize_t *place = &told[c->stuck[i].lock];
+
+		room -= *place == TO_BE_TOLD;
+		*place = *place == NOT_TOLD ? NOT_TOLD : 0;
+	}
+	for (i = 0; i < c->n_found; i++) {
+		bool found_room = told[i] == TO_BE_TOLD && room;
+
+		room -= found_room;
+		if (told[i] < 0 && !found_room)
+			told[i] = NOT_TOLD;
+		else if (found_orphan(c, &c->found[i]))
+			told[i] = NOT_TOLD; /* mapped twice */
+		else
+			told[i] = n++;
+		if (told[i] != NOT_TOLD)
+			orphan_open(c, &c->found[i], id);
+	}
+	return n;
+}
+
 /* All locks of the case that are proven, or (suspected) all that are not. */
 static void orphaned_say(struct orphan_case *c, bool suspected)
 {
@@ -904,7 +947,7 @@ static void orphaned_say(struct orphan_case *c, bool suspected)
 			       .time_ns = c->time_ns };
 	const struct owner_key owner = case_owner(c);
 	struct cause_info cause;
-	size_t i, n = 0;
+	size_t i;
 	bool shown;
 
 	if (!locks || !waiters || !told) {
@@ -913,22 +956,20 @@ static void orphaned_say(struct orphan_case *c, bool suspected)
 	}
 	snprintf(alert.orphan_id, sizeof(alert.orphan_id), "%s:o%llu", agent->run.id,
 		 (unsigned long long)agent->orphan_number + 1);
-	for (i = 0; i < c->n_found; i++) {
-		told[i] = -1;
-		if (c->found[i].dropped || c->found[i].suspected != suspected ||
-		    found_orphan(c, &c->found[i]))
-			continue;
-		told[i] = n;
-		orphan_open(c, &c->found[i], alert.orphan_id);
-		locks[n] = c->found[i].info;
-		if (c->owner_address) {
-			locks[n].address = c->owner_address;
-			locks[n].map_start = 0;
-		}
-		n++;
-	}
-	if (!n)
+	alert.n_locks = locks_open(c, suspected, alert.orphan_id, told, &alert.locks_more);
+	if (!alert.n_locks)
 		goto out;
+	for (i = 0; i < c->n_found; i++) {
+		struct lock_info *lock = &locks[told[i] < 0 ? 0 : told[i]];
+
+		if (told[i] < 0)
+			continue;
+		*lock = c->found[i].info;
+		if (c->owner_address) {
+			lock->address = c->owner_address;
+			lock->map_start = 0;
+		}
+	}
 	agent->orphan_number++;
 	alert.process = c->process;
 	alert.thread = c->owner;
@@ -936,11 +977,11 @@ static void orphaned_say(struct orphan_case *c, bool suspected)
 	if (calls_cause(agent->calls, &owner, &c->exit, &cause))
 		alert.cause = &cause;
 	alert.locks = locks;
-	alert.n_locks = n;
 	alert.waiters = waiters;
 	alert.n_waiters = waiters_fill(c, waiters, told);
-	alert.severity = suspected ? SEVERITY_WARNING
-				   : detect_severity(locks, n, waiters, alert.n_waiters);
+	alert.severity = suspected
+				 ? SEVERITY_WARNING
+				 : detect_severity(locks, alert.n_locks, waiters, alert.n_waiters);
 	alert.missing = c->missing;
 	alert.census = c->by_census ? &c->census : NULL;
 	shown = stream_say(&agent->stream, &alert);
@@ -1296,8 +1337,9 @@ void cases_exit(struct cases *cases, const struct ev_exit *ev)
 			case_add(c, &held->ev);
 		held_free(cases, held);
 	}
+	n = c ? c->n_found : 0;
 	for (i = 0; c && i < n_deep; i++)
-		case_add_deep(c, &holds[i]);
+		case_add_deep(c, &holds[i], n);
 	if (c) {
 		c->time_ns = ev->head.time_ns;
 		c->exit = exit;

@@ -90,6 +90,7 @@ struct deep_process {
 	uint64_t gap_ns; /* what was taken before then, and names nobody, may have been released */
 	unsigned int ordered;
 	bool python;
+	bool child; /* it was not named, but forked by one that was */
 	bool over;
 	bool anew; /* another program runs in it by now, and was not looked at yet */
 };
@@ -163,16 +164,22 @@ struct deep *deep_new(struct agent *agent)
 	return deep;
 }
 
+static void info_free(struct deep_info *info)
+{
+	size_t i;
+
+	for (i = 0; i < info->n_missing; i++)
+		free((char *)info->missing[i]);
+}
+
 void deep_free(struct deep *deep)
 {
-	size_t i, m;
+	size_t i;
 
 	if (!deep)
 		return;
-	for (i = 0; i < deep->n; i++) {
-		for (m = 0; m < deep->info[i].n_missing; m++)
-			free((char *)deep->info[i].missing[m]);
-	}
+	for (i = 0; i < deep->n; i++)
+		info_free(&deep->info[i]);
 	free(deep->process);
 	free(deep->info);
 	free(deep);
@@ -181,6 +188,20 @@ void deep_free(struct deep *deep)
 static struct deep_info *info_of(struct deep *deep, const struct deep_process *process)
 {
 	return &deep->info[process - deep->process];
+}
+
+/* Of a hundred children that all lack the same, the first says so. */
+static bool missing_said(const struct deep *deep, const char *text)
+{
+	size_t i, m;
+
+	for (i = 0; i < deep->n; i++) {
+		for (m = 0; m < deep->info[i].n_missing; m++) {
+			if (!strcmp(deep->info[i].missing[m], text))
+				return true;
+		}
+	}
+	return false;
 }
 
 static __attribute__((format(printf, 3, 4))) void
@@ -198,8 +219,9 @@ missing_note(struct deep *deep, struct deep_process *process, const char *format
 	if (n < 0)
 		return;
 	/* There are paths of watched programs in it. */
-	fprintf(stderr, "deadhold: --deep, process %d: out of sight: %s\n", process->pid,
-		escape(escaped, sizeof(escaped), text, strlen(text)));
+	if (!process->child || !missing_said(deep, text))
+		fprintf(stderr, "deadhold: --deep, process %d: out of sight: %s\n", process->pid,
+			escape(escaped, sizeof(escaped), text, strlen(text)));
 	if (info->n_missing < MISSING)
 		info->missing[info->n_missing++] = text;
 	else
@@ -227,7 +249,6 @@ size_t deep_plans(struct deep *deep, struct probe_plan *plans, size_t n)
 		plans[n + p] = own[p];
 		if (p == PLAN_SEMAPHORES)
 			continue;
-		plans[n + p].children = deep->agent->options->deep_children;
 		for (i = 0; i < deep->n; i++)
 			plans[n + p].pid[plans[n + p].n++] = deep->process[i].pid;
 	}
@@ -269,13 +290,13 @@ static void file_told(struct deep *deep, struct deep_process *process,
 {
 	enum plan plan = told->plan - deep->plan;
 
-	if (told->error)
+	/* A child that ends while it is looked at; one that lives is told of when that is done. */
+	if (told->error && !(process->child && told->error == -ESRCH))
 		missing_note(deep, process, "%s: %s", told->path, prober_why(told->error));
 	info_of(deep, process)->probes += told->n;
 	if (!told->n)
 		return;
 	process->tid = told->tid;
-	process->over = false;
 	if (plan == PLAN_PYTHON)
 		python_found(deep, process, told);
 }
@@ -305,8 +326,9 @@ static void done_told(struct deep *deep, struct deep_process *process,
 			process->ordered--;
 		if (deep->process[i].gap_ns == UINT64_MAX && !deep->process[i].ordered)
 			deep->process[i].gap_ns = host_now();
-		if (process)
-			nothing = told->plan == deep->plan + PLAN_LOCKS && !told->n;
+		if (process) /* what has just ended has nothing: its end is told soon */
+			nothing = told->plan == deep->plan + PLAN_LOCKS && !told->n &&
+				  told->error != -ESRCH;
 		else
 			nothing = !deep->process[i].ordered && !deep->info[i].probes;
 		if (nothing && !deep->process[i].over)
@@ -314,32 +336,6 @@ static void done_told(struct deep *deep, struct deep_process *process,
 				     "all of its locks: no lock function of a C library was found");
 	}
 	deep->looked |= !process;
-}
-
-static void followers_remove(struct id_list *followers, int32_t pid)
-{
-	size_t i;
-
-	for (i = 0; i < followers->n; i++) {
-		if (followers->id[i] == pid)
-			followers->id[i--] = followers->id[--followers->n];
-	}
-}
-
-/* One that is not known yet is a child. */
-static struct deep_process *process_follow(struct deep *deep, int32_t pid)
-{
-	struct deep_process *process = process_find(deep, pid);
-	struct id_list *followers = &deep->agent->stream.followers;
-
-	if (process && !process->over)
-		return process;
-	process = process_add(deep, pid);
-	if (!process || followers->n == OPTION_LIST)
-		return NULL;
-	process->over = false;
-	followers->id[followers->n++] = pid;
-	return process;
 }
 
 static void prober_tells(void *context, const struct prober_told *told)
@@ -350,11 +346,9 @@ static void prober_tells(void *context, const struct prober_told *told)
 	if (told->pid && (told->plan < deep->plan || told->plan >= deep->plan + PLANS))
 		return;
 	if (told->pid)
-		process = process_follow(deep, told->pid);
-	if (told->pid && !process) {
-		deep->losses++;
+		process = process_find(deep, told->pid);
+	if (told->pid && (!process || process->over))
 		return;
-	}
 	switch (told->what) {
 	case TOLD_FILE:
 		if (process)
@@ -503,7 +497,28 @@ size_t deep_holds(struct deep *deep, const struct ev_exit *ev, struct deep_hold 
 	return collect.n;
 }
 
-/* ---- ends ---- */
+/* ---- forks and ends ---- */
+
+void deep_fork(struct deep *deep, const struct ev_fork *ev)
+{
+	struct deep_process *process;
+
+	if (!followers_add(&deep->agent->stream.followers, ev->proc.tgid)) {
+		deep->losses++;
+		return;
+	}
+	process = process_add(deep, ev->proc.tgid);
+	if (!process) {
+		deep->losses++;
+		return;
+	}
+	/* It may have the number of one that is over. */
+	info_free(info_of(deep, process));
+	*info_of(deep, process) = (struct deep_info){ .pid = process->pid };
+	*process = (struct deep_process){ .pid = process->pid, .child = true };
+	process_order(deep, process, PLAN_LOCKS, false);
+	process_order(deep, process, PLAN_PYTHON, false);
+}
 
 /* The probes know the process by one thread. When that ends they do, and are attached anew by another. */
 void deep_exit(struct deep *deep, const struct ev_exit *ev)
@@ -516,6 +531,8 @@ void deep_exit(struct deep *deep, const struct ev_exit *ev)
 	process = process_find(deep, ev->task.proc.tgid);
 	if (!process || process->over)
 		return;
+	/* What it took before the probes were there nobody saw. */
+	deep->losses += process->ordered && !info_of(deep, process)->probes;
 	anew = process->anew;
 	process->anew = false;
 	if (process->tid != (int32_t)ev->task.tid) {
@@ -549,6 +566,24 @@ static void purge_row(void *context, const struct deep_key *key, const struct de
 		hooks_deep_remove(purge->deep->agent->hooks, key);
 }
 
+static void process_remove(struct deep *deep, struct deep_process *process)
+{
+	size_t at = process - deep->process;
+	uint32_t plan;
+
+	for (plan = 0; plan < PLANS; plan++) {
+		if (prober_pid_remove(deep->agent->prober, deep->plan + plan, process->pid))
+			deep->losses++;
+	}
+	process->over = true;
+	if (!process->child)
+		return;
+	followers_over(&deep->agent->stream.followers, process->pid);
+	info_free(&deep->info[at]);
+	deep->process[at] = deep->process[--deep->n];
+	deep->info[at] = deep->info[deep->n];
+}
+
 void deep_process_over(struct deep *deep, const struct proc_key *proc, enum cleared_how how,
 		       uint64_t time_ns)
 {
@@ -563,8 +598,7 @@ void deep_process_over(struct deep *deep, const struct proc_key *proc, enum clea
 	hooks_deep_each(deep->agent->hooks, proc->tgid, purge_row, &purge);
 	hooks_deep_forget(deep->agent->hooks, proc->tgid);
 	if (how == CLEARED_PROCESS_EXIT) {
-		process->over = true;
-		followers_remove(&deep->agent->stream.followers, process->pid);
+		process_remove(deep, process);
 	} else {
 		/* The new program has its Python elsewhere. */
 		process_order(deep, process, PLAN_PYTHON, true);

@@ -40,7 +40,8 @@ bool deep_still(const struct deep *deep, const struct deep_hold *hold);
 /* The same, and was every release seen, so that this means that it is held? */
 bool deep_certain(const struct deep *deep, const struct deep_hold *hold);
 
-/* Ends of threads and of process images, as they are seen. */
+/* Children, and ends of threads and of process images, as they are seen. */
+void deep_fork(struct deep *deep, const struct ev_fork *ev);
 void deep_exit(struct deep *deep, const struct ev_exit *ev);
 void deep_process_over(struct deep *deep, const struct proc_key *proc, enum cleared_how how,
 		       uint64_t time_ns);

@@ -182,6 +182,7 @@ static void send_filter_fill(struct send_filter *filter, const struct options *o
 	filter->signals = options->signals;
 	filter->not_signals = options->not_signals;
 	filter->n_targets = ids_copy(filter->target, &options->pids);
+	filter->children = options->deep_children;
 	filter->n_senders = ids_copy(filter->sender, &options->sender_pids);
 	filter->failed_alone = !options->kinds || options->kinds & ~of_signals;
 }
@@ -691,7 +692,7 @@ uint64_t hooks_deep_doubt(struct hooks *hooks, const struct deep_key *key)
 	return ns > all ? ns : all;
 }
 
-void hooks_deep_forget(struct hooks *hooks, uint32_t tgid)
+static void doubts_forget(struct hooks *hooks, uint32_t tgid)
 {
 	int fd = bpf_map__fd(hooks->object->maps.deep_doubts);
 	struct deep_key key, next, *at = NULL;
@@ -704,6 +705,12 @@ void hooks_deep_forget(struct hooks *hooks, uint32_t tgid)
 	}
 	if (at && key.tgid == tgid)
 		bpf_map_delete_elem(fd, &key);
+}
+
+void hooks_deep_forget(struct hooks *hooks, uint32_t tgid)
+{
+	bpf_map_delete_elem(bpf_map__fd(hooks->object->maps.deep_pythons), &tgid);
+	doubts_forget(hooks, tgid);
 }
 
 int hooks_deep_python(struct hooks *hooks, uint32_t tgid, const struct deep_span *span)

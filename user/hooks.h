@@ -107,7 +107,7 @@ bool hooks_deep(struct hooks *hooks, const struct deep_key *key, struct deep_row
 void hooks_deep_remove(struct hooks *hooks, const struct deep_key *key);
 /* When the lock was last released in a way that leaves in doubt who has it; 0: never. */
 uint64_t hooks_deep_doubt(struct hooks *hooks, const struct deep_key *key);
-/* Forgets the doubts about a process's locks. */
+/* Forgets the doubts about a process's locks, and where its Python was. */
 void hooks_deep_forget(struct hooks *hooks, uint32_t tgid);
 /* The code of a process's Python. 0 or -errno. */
 int hooks_deep_python(struct hooks *hooks, uint32_t tgid, const struct deep_span *span);

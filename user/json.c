@@ -496,6 +496,8 @@ static void json_lock_orphaned(struct jsonw *w, const struct alert *alert, const
 	json_exit(w, "exit", &alert->exit, run);
 	json_cause(w, alert->cause, run);
 	json_locks(w, alert, run);
+	if (alert->locks_more)
+		json_count(w, "locks_more", alert->locks_more);
 	json_waiters(w, alert, run);
 	json_census(w, alert->census);
 }

@@ -20,9 +20,19 @@ static void message_ready(const struct alert *alert, char out[MESSAGE_BYTES])
 	snprintf(out, MESSAGE_BYTES, "watching: nothing from here on is missed");
 }
 
+/* "2 locks", "at least 4096 locks": the search ended before all had been looked at. */
+static char *locks_words(const struct alert *alert, char out[WHO_BYTES])
+{
+	uint64_t n = alert->n_locks + alert->locks_more;
+
+	snprintf(out, WHO_BYTES, "%s%" PRIu64 " lock%s",
+		 alert->census && alert->census->error ? "at least " : "", n, plural(n));
+	return out;
+}
+
 static void message_lock_orphaned(const struct alert *alert, char out[MESSAGE_BYTES])
 {
-	char process[WHO_BYTES], thread[WHO_BYTES];
+	char process[WHO_BYTES], thread[WHO_BYTES], locks[WHO_BYTES];
 	size_t n = alert->n_locks;
 
 	process_label(&alert->process, process);
@@ -30,18 +40,19 @@ static void message_lock_orphaned(const struct alert *alert, char out[MESSAGE_BY
 		snprintf(out, MESSAGE_BYTES, "%s inherited %zu held lock%s over fork", process, n,
 			 plural(n));
 	else
-		snprintf(out, MESSAGE_BYTES, "%s %s died holding %zu lock%s", process,
-			 thread_label(&alert->process, &alert->thread, thread), n, plural(n));
+		snprintf(out, MESSAGE_BYTES, "%s %s died holding %s", process,
+			 thread_label(&alert->process, &alert->thread, thread),
+			 locks_words(alert, locks));
 }
 
 static void message_lock_suspected(const struct alert *alert, char out[MESSAGE_BYTES])
 {
-	char process[WHO_BYTES], thread[WHO_BYTES];
+	char process[WHO_BYTES], thread[WHO_BYTES], locks[WHO_BYTES];
 
 	process_label(&alert->process, process);
 	thread_label(&alert->process, &alert->thread, thread);
-	snprintf(out, MESSAGE_BYTES, "%s %s may hold %zu lock%s", process, thread, alert->n_locks,
-		 plural(alert->n_locks));
+	snprintf(out, MESSAGE_BYTES, "%s %s may hold %s", process, thread,
+		 locks_words(alert, locks));
 }
 
 static void message_orphan_wait(const struct alert *alert, char out[MESSAGE_BYTES])

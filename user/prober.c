@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "array.h"
 #include "cleanup.h"
 #include "confine.h"
 #include "escape.h"
@@ -36,6 +37,10 @@ struct prober {
 	struct prober_state state;
 	prober_listener *listener;
 	void *context;
+	/* Orders in their turn; of the first ones, that were sent, it has not said yet that they are done. */
+	struct prober_order *order;
+	size_t n, room, sent;
+	uint32_t number;
 };
 
 const char *prober_why(int error)
@@ -54,6 +59,30 @@ const char *prober_why(int error)
 	default:
 		return strerror(-error);
 	}
+}
+
+bool plan_has(const struct probe_plan *plan, int32_t pid)
+{
+	for (size_t i = 0; i < plan->n; i++)
+		if (plan->pid[i] == pid)
+			return true;
+	return !plan->n;
+}
+
+/* A plan without any would be for all: a place that is free again has process 0. */
+void plan_order(struct probe_plan *plan, const struct prober_order *order)
+{
+	size_t i;
+
+	if (order->what != ORDER_REMOVE && plan_has(plan, order->pid))
+		return;
+	for (i = 0; i < plan->n; i++)
+		if (plan->pid[i] == (order->what == ORDER_REMOVE ? order->pid : 0))
+			break;
+	if (i < plan->n)
+		plan->pid[i] = order->what == ORDER_REMOVE ? 0 : order->pid;
+	else if (order->what != ORDER_REMOVE && plan->n < PROBE_PIDS)
+		plan->pid[plan->n++] = order->pid;
 }
 
 /*
@@ -141,6 +170,7 @@ void prober_free(struct prober *prober)
 		return;
 	if (prober->fd >= 0)
 		close(prober->fd);
+	free(prober->order);
 	free(prober);
 }
 
@@ -158,14 +188,17 @@ static void failed_note(struct prober_state *state, const struct prober_report *
 /* Its paths are those of watched programs. */
 static void report_print(const struct prober_report *report)
 {
-	char path[ESCAPED_BYTES(PATH_BYTES)];
+	char path[ESCAPED_BYTES(PATH_BYTES)], whose[32] = "";
 	unsigned long long n = report->n;
 
 	ESCAPE(path, report->path);
 	switch (report->type) {
 	case REPORT_FILE:
-		fprintf(stderr, "deadhold: prober: %llu probe%s in %s%s%s\n", n, plural(n), path,
-			report->error ? ": " : "", report->error ? prober_why(report->error) : "");
+		if (report->key.pid)
+			snprintf(whose, sizeof(whose), " of process %d", report->key.pid);
+		fprintf(stderr, "deadhold: prober: %llu probe%s in %s%s%s%s\n", n, plural(n), path,
+			whose, report->error ? ": " : "",
+			report->error ? prober_why(report->error) : "");
 		break;
 	case REPORT_DROP:
 		fprintf(stderr,
@@ -192,7 +225,8 @@ static void report_take(struct prober_state *state, const struct prober_report *
 	case REPORT_FILE:
 		state->files += report->n > 0;
 		state->sites += report->n;
-		if (report->error)
+		/* A process that has ended while it was probed has lost nothing. */
+		if (report->error && !(report->key.pid && report->error == -ESRCH))
 			failed_note(state, report);
 		break;
 	case REPORT_DROP:
@@ -216,6 +250,69 @@ static void report_take(struct prober_state *state, const struct prober_report *
 		state->losses++;
 		break;
 	}
+}
+
+static void orders_send(struct prober *prober)
+{
+	const struct prober_order *order;
+
+	while (prober->sent < prober->n && prober->sent < PROBE_ORDERS) {
+		order = &prober->order[prober->sent];
+		if (send(prober->fd, order, sizeof(*order), MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+			return; /* its end is seen elsewhere */
+		prober->sent++;
+	}
+}
+
+static int order_add(struct prober *prober, int what, uint32_t plan, int32_t pid)
+{
+	struct prober_order *order;
+
+	if (prober->fd < 0)
+		return -ESRCH;
+	order = array_grow(prober->order, prober->n, &prober->room, sizeof(*order));
+	if (!order)
+		return -ENOMEM;
+	prober->order = order;
+	order[prober->n++] = (struct prober_order){ what, plan, pid, prober->number++ };
+	orders_send(prober);
+	return 0;
+}
+
+static void orders_remove(struct prober *prober, size_t at, size_t n)
+{
+	prober->n -= n;
+	memmove(&prober->order[at], &prober->order[at + n],
+		(prober->n - at) * sizeof(*prober->order));
+}
+
+/* Those for this process that were not sent: it is not to be looked at any more. */
+static void orders_cancel(struct prober *prober, uint32_t plan, int32_t pid)
+{
+	size_t i;
+
+	for (i = prober->n; i > prober->sent; i--) {
+		if (prober->order[i - 1].plan == plan && prober->order[i - 1].pid == pid)
+			orders_remove(prober, i - 1, 1);
+	}
+}
+
+/* The worker takes them in their turn. False: it is known; before it was replaced it had been sent, too. */
+static bool order_done(struct prober *prober, uint32_t number)
+{
+	if (!prober->sent || prober->order[0].number != number)
+		return false;
+	orders_remove(prober, 0, 1);
+	prober->sent--;
+	orders_send(prober);
+	return true;
+}
+
+/* All that were sent are sent again, to the next one. */
+static void orders_again(struct prober *prober)
+{
+	prober->sent = 0;
+	orders_send(prober);
 }
 
 void prober_listen(struct prober *prober, prober_listener *listener, void *context)
@@ -248,6 +345,8 @@ static void report_tell(const struct prober *prober, const struct prober_report 
 	case REPORT_DONE:
 	case REPORT_LOOKED:
 		told.what = TOLD_DONE;
+		if (report->type == REPORT_DONE && report->what == ORDER_REMOVE)
+			return;
 		break;
 	default:
 		return;
@@ -271,6 +370,10 @@ void prober_dispatch(struct prober *prober, bool verbose)
 			break;
 		report.path[sizeof(report.path) - 1] = '\0';
 		report_take(&prober->state, &report);
+		if (report.type == REPORT_DONE && !order_done(prober, report.number))
+			continue;
+		if (report.type == REPORT_RESTART)
+			orders_again(prober);
 		report_tell(prober, &report);
 		if (verbose)
 			report_print(&report);
@@ -295,12 +398,13 @@ int prober_fd(const struct prober *prober)
 
 int prober_pid_add(struct prober *prober, uint32_t plan, int32_t pid, bool anew)
 {
-	const struct prober_order order = { .plan = plan, .pid = pid, .anew = anew };
+	return order_add(prober, anew ? ORDER_ANEW : ORDER_LOOK, plan, pid);
+}
 
-	if (prober->fd < 0)
-		return -ESRCH;
-	return send(prober->fd, &order, sizeof(order), MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno
-											: 0;
+int prober_pid_remove(struct prober *prober, uint32_t plan, int32_t pid)
+{
+	orders_cancel(prober, plan, pid);
+	return order_add(prober, ORDER_REMOVE, plan, pid);
 }
 
 const struct prober_state *prober_state(const struct prober *prober)

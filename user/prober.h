@@ -45,7 +45,7 @@ struct probe_site {
 
 #define PROBE_PLANS 8
 #define PROBE_SITES 128 /* of a plan; what is at most attached to in one file is PROBE_POINTS */
-#define PROBE_PIDS  256 /* of a plan, children included */
+#define PROBE_PIDS  (FOLLOWED + 64) /* of a plan: what -p can name, and children */
 
 /*
  * What to probe, and for whom: for all processes (n 0), or for these alone. In one file the sites are
@@ -55,8 +55,7 @@ struct probe_plan {
 	const struct probe_site *sites;
 	size_t n_sites;
 	size_t n;
-	int32_t pid[PROBE_PIDS];
-	bool children; /* and for those that they fork from now on */
+	int32_t pid[PROBE_PIDS]; /* 0: nobody */
 };
 
 /* What the rare calls need, for all processes. */
@@ -83,7 +82,7 @@ struct prober_told {
 	int32_t pid;
 	int32_t tid; /* FILE: the thread whose end is the end of the probes */
 	uint64_t n;  /* FILE: probes; MISSING: the site; DONE: 0, an ordered look saw none */
-	int error;   /* -errno */
+	int error;   /* -errno. DONE: the process could not be looked at */
 	uint64_t start, end; /* FILE: where the process maps its code */
 	uint32_t python;     /* FILE: its Py_Version; 0: none */
 	const char *path;
@@ -97,10 +96,12 @@ int prober_fd(const struct prober *prober);
 void prober_dispatch(struct prober *prober, bool verbose);
 
 /*
- * Adds a process to a plan that has some. One that has it is looked at again; `anew`: and what had been
- * attached there is taken away first. 0 or -errno.
+ * Adds a process to a plan that is for some alone. One that has it is looked at again; `anew`: and what
+ * had been attached there is taken away first. 0, and TOLD_DONE will come; or -errno.
  */
 int prober_pid_add(struct prober *prober, uint32_t plan, int32_t pid, bool anew);
+/* The process has ended. Nothing is told of it any more. */
+int prober_pid_remove(struct prober *prober, uint32_t plan, int32_t pid);
 
 #define PROBER_FAILED 8 /* are kept by name */
 struct prober_state {

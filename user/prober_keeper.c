@@ -261,16 +261,13 @@ static void worker_read(struct keeper *k)
 static void agent_read(struct keeper *k)
 {
 	struct prober_order order;
-	struct probe_plan *plan;
 	ssize_t n = recv(CONFINE_FD, &order, sizeof(order), 0);
 
 	if (n < 0 && errno == EINTR)
 		return;
 	if (n != sizeof(order) || order.plan >= k->plans->n)
 		keeper_end(k, n ? EXIT_FAILURE : EXIT_SUCCESS); /* the agent has closed its end */
-	plan = &k->plans->plan[order.plan];
-	if (plan->n < PROBE_PIDS && !order.anew)
-		plan->pid[plan->n++] = order.pid; /* for the workers to come */
+	plan_order(&k->plans->plan[order.plan], &order);
 	send(k->worker_fd, &order, sizeof(order), MSG_NOSIGNAL | MSG_DONTWAIT);
 }
 

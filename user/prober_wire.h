@@ -40,7 +40,7 @@ enum report_type {
 	REPORT_FOLLOW,	/* error: how new mappings are noticed */
 	REPORT_LOST,	/* records of mappings: it looks at all processes again */
 	REPORT_MISSING, /* a site (n) that is in the file and can't be attached to */
-	REPORT_DONE,	/* with a process of a plan */
+	REPORT_DONE,	/* with an order */
 	REPORT_RESTART, /* the worker died at this file, or (-ETIMEDOUT) hung */
 };
 
@@ -50,7 +50,9 @@ struct prober_report {
 	uint64_t n; /* sites; lost records; DONE: are there any probes in what it maps? */
 	struct probe_key key;
 	struct probe_version version;
-	int32_t tid; /* REPORT_FILE: as in prober_told */
+	int32_t tid;  /* REPORT_FILE: as in prober_told */
+	int32_t what; /* REPORT_DONE: of the order, as the number is */
+	uint32_t number;
 	uint32_t python;
 	uint64_t start, end;
 	char path[PATH_BYTES];
@@ -58,10 +60,18 @@ struct prober_report {
 
 /* Agent to keeper to worker. */
 struct prober_order {
+	enum {
+		ORDER_LOOK,
+		ORDER_ANEW, /* what is attached is taken away first */
+		ORDER_REMOVE,
+	} what;
 	uint32_t plan;
 	int32_t pid;
-	uint32_t anew;
+	uint32_t number;
 };
+
+/* So many can be on their way: they fit into what a socket holds. */
+#define PROBE_ORDERS 16
 
 /* What the worker is at, from since_ns on; 0: at nothing that could block. */
 struct prober_page {
@@ -77,6 +87,10 @@ struct plans {
 	struct probe_plan plan[PROBE_PLANS];
 	int program[PROBE_PLANS][PROBE_SITES]; /* descriptors; -1: the site is left out */
 };
+
+/* Whom a plan is for, from this order on: for the worker, and for the workers to come. */
+void plan_order(struct probe_plan *plan, const struct prober_order *order);
+bool plan_has(const struct probe_plan *plan, int32_t pid);
 
 /* What keeps a new worker from doing again what is done, or what cost the last one its life. */
 struct probed {

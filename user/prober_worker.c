@@ -365,14 +365,6 @@ static void file_look(struct worker *w, const struct probe_key *key, const struc
 
 /* ---- processes ---- */
 
-static bool plan_has(const struct probe_plan *plan, int32_t pid)
-{
-	for (size_t i = 0; i < plan->n; i++)
-		if (plan->pid[i] == pid)
-			return true;
-	return !plan->n;
-}
-
 static uint32_t plan_files(const struct probe_plan *plan)
 {
 	uint32_t files = 0;
@@ -398,23 +390,27 @@ static void mapping_look(struct worker *w, const struct task *task, const struct
 	}
 }
 
-static void process_look(struct worker *w, int32_t pid)
+/* 0, or -errno; -ESRCH: it maps nothing, and has ended or is about to. */
+static int process_look(struct worker *w, int32_t pid)
 {
 	_cleanup_task_ struct task task = TASK_CLOSED;
 	_cleanup_(task_maps_close) struct task_maps maps = { .fd = -1 };
 	const struct probe_key key = { .pid = pid };
 	struct proc_mapping m;
+	bool any = false;
 	int err;
 
 	if (key_avoided(w, &key))
-		return;
+		return -EIO;
 	work_begin(w, &key, "");
 	err = task_open(&task, pid, 0) ?: task_maps_open(&maps, task.thread);
 	while (!err && task_maps_next(&maps, &m) > 0) {
 		mapping_look(w, &task, &m);
 		work_begin(w, &key, "");
+		any = true;
 	}
 	work_end(w);
+	return err ?: any ? 0 : -ESRCH;
 }
 
 static void records_take(struct worker *w);
@@ -502,11 +498,6 @@ struct mapping_record {
 	char path[];
 };
 
-struct fork_record {
-	struct perf_event_header header;
-	uint32_t pid, ppid, tid, ptid;
-};
-
 struct lost_record {
 	struct perf_event_header header;
 	uint64_t id, lost;
@@ -588,24 +579,6 @@ static void record_mapping(struct worker *w, const struct mapping_record *r)
 			record_look(w, r, p);
 }
 
-/* A plan's process has a child: it has what its parent has mapped, and tells of no mapping. */
-static void record_fork(struct worker *w, const struct fork_record *r)
-{
-	bool wanted = false;
-
-	for (size_t p = 0; p < w->plans->n && r->pid != r->ppid; p++) {
-		struct probe_plan *plan = &w->plans->plan[p];
-
-		if (!plan->n || !plan->children || !plan_has(plan, r->ppid) ||
-		    plan_has(plan, r->pid) || plan->n == PROBE_PIDS)
-			continue;
-		plan->pid[plan->n++] = r->pid;
-		wanted = true;
-	}
-	if (wanted)
-		process_look(w, r->pid);
-}
-
 static enum bpf_perf_event_ret record_take(void *context, int cpu, struct perf_event_header *header)
 {
 	struct worker *w = context;
@@ -614,9 +587,6 @@ static enum bpf_perf_event_ret record_take(void *context, int cpu, struct perf_e
 	switch (header->type) {
 	case PERF_RECORD_MMAP2:
 		record_mapping(w, (const void *)header);
-		break;
-	case PERF_RECORD_FORK:
-		record_fork(w, (const void *)header);
 		break;
 	case PERF_RECORD_LOST:
 		w->lost += ((const struct lost_record *)header)->lost;
@@ -636,14 +606,6 @@ static void records_take(struct worker *w)
 		return;
 	report_say(REPORT_LOST, 0, w->lost - lost, NULL, "");
 	w->pass_due_ns = host_now();
-}
-
-static bool children_wanted(const struct plans *plans)
-{
-	for (size_t p = 0; p < plans->n; p++)
-		if (plans->plan[p].children)
-			return true;
-	return false;
 }
 
 /* A power of two, as perf has it. */
@@ -666,7 +628,6 @@ static int records_open(struct worker *w)
 		.config = PERF_COUNT_SW_DUMMY,
 		.mmap = 1,
 		.mmap2 = 1,
-		.task = children_wanted(w->plans),
 		.watermark = 1,
 		.wakeup_watermark = 1,
 	};
@@ -695,21 +656,21 @@ static void order_take(struct worker *w)
 {
 	struct prober_report done = { .type = REPORT_DONE };
 	struct prober_order order;
-	struct probe_plan *plan;
 	ssize_t n = recv(CONFINE_FD, &order, sizeof(order), 0);
 
 	if (n < 0 && errno == EINTR)
 		return;
 	if (n != sizeof(order) || order.plan >= w->plans->n)
 		_exit(EXIT_FAILURE); /* the keeper has ended */
-	plan = &w->plans->plan[order.plan];
-	if (plan->n < PROBE_PIDS && !plan_has(plan, order.pid))
-		plan->pid[plan->n++] = order.pid;
-	if (order.anew)
+	plan_order(&w->plans->plan[order.plan], &order);
+	if (order.what != ORDER_LOOK)
 		process_drop(w, order.plan, order.pid);
 	w->seen = 0;
-	process_look(w, order.pid);
+	if (order.what != ORDER_REMOVE)
+		done.error = process_look(w, order.pid);
 	done.n = w->seen >> order.plan & 1;
+	done.what = order.what;
+	done.number = order.number;
 	done.key.plan = order.plan;
 	done.key.pid = order.pid;
 	keeper_send(&done, NULL, 0);

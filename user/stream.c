@@ -76,7 +76,7 @@ static bool cgroup_in_any(const struct word_list *list, const char *cgroup, cgro
 static bool party_match(const struct stream *s, const struct process_info *process, int32_t tid)
 {
 	const struct options *o = s->options;
-	bool follows = s->followers.n && ids_match(&s->followers, process->pid);
+	bool follows = followers_has(&s->followers, process->pid);
 
 	if ((!follows && !ids_match(&o->pids, process->pid)) ||
 	    (tid != ANY_THREAD && !ids_match(&o->tids, tid)) ||

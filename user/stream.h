@@ -4,6 +4,7 @@
 #define DEADHOLD_STREAM_H
 
 #include "alert.h"
+#include "followers.h"
 #include "incident.h"
 #include "limit.h"
 #include "options.h"
@@ -11,7 +12,7 @@
 
 struct stream {
 	const struct options *options;
-	struct id_list followers; /* processes that are watched because one of -p is */
+	struct followers followers;
 	const struct run *run;
 	struct output *output;
 	uint64_t seq;

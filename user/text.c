@@ -79,15 +79,35 @@ static void detail_acquired(FILE *out, const struct alert *alert, const struct l
 		detail_of(out, "acquired at an unknown place%s", when);
 }
 
+/* Is it the lock of one of the waiters that are listed? */
+static bool lock_has_waiter(const struct alert *alert, size_t lock)
+{
+	for (size_t i = 0; i < alert->n_waiters && i < TEXT_WAITERS; i++)
+		if (alert->waiters[i].lock == lock)
+			return true;
+	return false;
+}
+
 static void detail_locks(FILE *out, const struct alert *alert)
 {
+	uint64_t said = 0, left;
 	bool robust = false;
 
 	for (size_t i = 0; i < alert->n_locks; i++) {
+		robust |= lock_is_robust(&alert->locks[i]);
+		if (i >= TEXT_LOCKS && !lock_has_waiter(alert, i))
+			continue;
 		detail_lock(out, &alert->locks[i]);
 		detail_acquired(out, alert, &alert->locks[i]);
-		robust |= lock_is_robust(&alert->locks[i]);
+		said++;
 	}
+	left = alert->n_locks - said;
+	if (left)
+		detail(out, "and %" PRIu64 " more lock%s: --json lists %s", left, plural(left),
+		       alert->locks_more ? "them" : "all");
+	if (alert->locks_more)
+		detail(out, "and %" PRIu64 " more lock%s that are not listed", alert->locks_more,
+		       plural(alert->locks_more));
 	if (robust && alert->kind != ALERT_ORPHAN_CLEARED)
 		detail(out, "robust: the next thread that locks it is told and can recover it");
 }
@@ -585,7 +605,7 @@ static void details_async_exception(FILE *out, const struct alert *alert, const 
 }
 
 /* So many locks of an incident are listed; the others are counted. */
-#define TEXT_LOCKS 4
+#define INCIDENT_TEXT_LOCKS 4
 
 /* SIGUSR1 by tgkill; pthread_cancel; SystemExit thrown */
 #define WHAT_BYTES (ESCAPED_BYTES(TYPE_NAME_BYTES) + 64)
@@ -695,7 +715,7 @@ static void details_incident(FILE *out, const struct alert *alert, const struct 
 	for (i = 0; i < info->n_dead; i++)
 		detail_incident_dead(out, alert, &info->dead[i]);
 	detail_more(out, info->dead_count, info->n_dead, "dead thread");
-	for (i = 0; i < alert->n_locks && i < TEXT_LOCKS; i++)
+	for (i = 0; i < alert->n_locks && i < INCIDENT_TEXT_LOCKS; i++)
 		detail_lock(out, &alert->locks[i]);
 	detail_more(out, info->locks_count, i, "lock");
 	for (i = 0; i < alert->n_waiters; i++)

@@ -181,6 +181,10 @@ static void event_take(void *context, const struct ev_head *head, size_t size)
 		if (size >= sizeof(struct ev_send_failed))
 			signals_failed(w->agent.signals, ev);
 		break;
+	case EV_FORK:
+		if (size >= sizeof(struct ev_fork))
+			deep_fork(w->agent.deep, ev);
+		break;
 	case EV_EXEC:
 		if (size >= sizeof(struct ev_exec))
 			event_exec(w, ev);

@@ -8,6 +8,8 @@
  *   load LIBRARY   loads it
  *   python         a thread takes a lock of the loaded CPython's, and ends
  *   fork           a child, which does the rest
+ *   fork hang      a child that hangs at once: a thread waits for one that has ended
+ *   forks NUMBER   so many children, one after the other, that end at once
  *   leave          the main thread ends; another one does the rest
  *   exec           the same program again
  *   exec PROGRAM   another one
@@ -15,6 +17,8 @@
  */
 #include "lock_kinds.h"
 #include <dlfcn.h>
+#include <stdbool.h>
+#include <sys/wait.h>
 
 #define CHURNERS 4
 #define CHURNED	 16
@@ -183,8 +187,50 @@ static void leave_do(void)
 	pthread_exit(NULL);
 }
 
-static void fork_do(void)
+static pthread_mutex_t orphan = PTHREAD_MUTEX_INITIALIZER;
+static struct who waiter;
+static struct gate waiter_known;
+
+static void *waiter_run(void *arg)
 {
+	(void)arg;
+	waiter = who_am_i();
+	gate_open(&waiter_known);
+	need(pthread_mutex_lock(&orphan), "lock");
+	return NULL;
+}
+
+static void *owner_run(void *arg)
+{
+	pthread_t thread;
+
+	(void)arg;
+	gate_make(&waiter_known);
+	need(pthread_mutex_lock(&orphan), "lock");
+	need(pthread_create(&thread, NULL, waiter_run, NULL), "pthread_create");
+	gate_pass(&waiter_known);
+	wait_blocked(&waiter, &orphan, sizeof(orphan));
+	say("hangs", "'lock': '%p'", (void *)&orphan);
+	return NULL;
+}
+
+static void forks_do(long n)
+{
+	for (; n; n--) {
+		pid_t child = fork();
+
+		if (child < 0)
+			die("fork");
+		if (!child)
+			_exit(0);
+		need(waitpid(child, NULL, 0) != child, "waitpid");
+	}
+	say("over", NOTHING);
+}
+
+static void fork_do(bool hang)
+{
+	pthread_t thread;
 	pid_t child = fork();
 
 	if (child < 0)
@@ -192,7 +238,10 @@ static void fork_do(void)
 	if (child)
 		for (;;)
 			pause();
-	say("forked", NOTHING);
+	if (hang)
+		need(pthread_create(&thread, NULL, owner_run, NULL), "pthread_create");
+	else
+		say("forked", NOTHING);
 }
 
 static void *run(void *arg)
@@ -213,7 +262,11 @@ static void *run(void *arg)
 		else if (!strcmp(line, "python"))
 			python_do();
 		else if (!strcmp(line, "fork"))
-			fork_do();
+			fork_do(false);
+		else if (!strcmp(line, "fork hang"))
+			fork_do(true);
+		else if (!strncmp(line, "forks ", 6))
+			forks_do(atol(line + 6));
 		else if (!strcmp(line, "leave"))
 			leave_do();
 		else if (!strcmp(line, "exec"))

@@ -4,6 +4,7 @@ and where they took them. Every claim has its negative: what is free is not said
 
 import os
 import pathlib
+import signal
 import time
 
 import pytest
@@ -479,6 +480,22 @@ def test_a_thousand_locks(start_deep, start_workload, program):
     kinds = ("lock-orphaned", "orphan-wait", "lock-suspected")
     assert expect(agent, w, [ANY], kinds=kinds) == [said]
 
+def test_five_thousand_locks(start_deep, start_workload):
+    """In one alert, and no more listed than a reader of lines can take."""
+    w = start_workload("lock_deep")
+    w.event("started")
+    agent = start_deep(w)
+    w.go("many 5000")
+    held = w.event("locked")
+    w.go("die")
+    w.event("died")
+    said = agent.wait_for(kind="lock-orphaned", pid=w.pid)
+    assert said["message"].endswith(f"[{held['tid']}] died holding 5000 locks")
+    assert (len(said["locks"]), said["locks_more"]) == (4096, 904)
+    w.end()
+    kinds = ("lock-orphaned", "orphan-wait", "lock-suspected")
+    assert expect(agent, w, [ANY], kinds=kinds) == [said]
+
 def test_overflow_is_counted(start_deep, start_workload):
     w = start_workload("lock_deep")
     w.event("started")
@@ -641,6 +658,60 @@ def test_exec_out_of_sight(start_deep, start_workload, program):
     expect_nothing_about_locks(agent, w, sweeps=1)
     assert agent.errors.count(told) == 1
 
+def probed_child(agent, child):
+    told = f"of process {child['pid']}"
+    assert agent.err.wait(
+        lambda: any(told in line and "libc.so" in line and " 1 probe" not in line
+                    for line in agent.errors), TIMEOUT,
+    ), agent.said()  # fmt: skip
+
+def test_child_at_once(start_deep, start_workload):
+    """A child is watched from its first instruction on: also before it is probed."""
+    w = start_workload("lock_deep")
+    w.event("started")
+    agent = start_deep(w, "--deep-children", allow_loss=True)
+    w.go("fork hang")
+    child = w.event("hangs")
+    said = agent.wait_for(kind="orphan-wait", pid=child["pid"])
+    assert said["lock"]["address"] == child["lock"] and said["process"]["ppid"] == w.pid
+    os.kill(child["pid"], signal.SIGKILL)
+    agent.wait_for(kind="orphan-cleared", pid=child["pid"])
+    story = [a["state"] for a in agent.alerts_of(child["pid"], kinds=("incident",))]
+    assert (story[0], story[-1]) == ("open", "closed"), agent.said()
+    agent.stop()
+    # Its thread ended before it could be probed, or after that.
+    assert agent.alerts[-1]["losses"].get("deep", 0) <= 1, agent.said()
+
+def test_child_signal(start_deep, start_workload):
+    """Signals are told of children, too."""
+    w = start_workload("lock_deep")
+    w.event("started")
+    agent = start_deep(w, "--deep-children")
+    w.go("fork")
+    child = w.event("forked")
+    w.go("many 1")
+    held = w.event("locked")
+    os.kill(held["tid"], signal.SIGURG)
+    said = agent.wait_for(kind="tid-kill", pid=child["pid"])
+    assert said["thread"]["tid"] == held["tid"]
+
+def test_children_that_end(start_deep, start_workload):
+    """They make room for those to come, and nothing is said of them."""
+    w = start_workload("lock_deep")
+    w.event("started")
+    agent = start_deep(w, "--deep-children")
+    w.go("forks 400")
+    w.event("over")
+    w.go("fork")
+    child = w.event("forked")
+    probed_child(agent, child)
+    w.go("many 3")
+    held = w.event("locked")
+    w.go("die")
+    said = agent.wait_for(kind="lock-orphaned", pid=child["pid"])
+    assert said["thread"]["tid"] == held["tid"] and len(said["locks"]) == 3
+    assert not any("out of sight" in line for line in agent.errors), agent.said()
+
 @pytest.mark.parametrize("children", [False, True])
 def test_children(start_deep, start_workload, children):
     """Those that are forked later: on request. A child that is not wanted runs as ever, and what it has
@@ -652,10 +723,7 @@ def test_children(start_deep, start_workload, children):
     w.go("fork")
     child = w.event("forked")
     if children:
-        assert agent.err.wait(
-            lambda: sum("probes in" in line and "libc.so" in line and " 1 probe" not in line
-                        for line in agent.errors) >= 2, TIMEOUT,
-        ), agent.said()  # fmt: skip
+        probed_child(agent, child)
     w.go("many 3")
     held = w.event("locked")
     assert held["pid"] == child["pid"] != w.pid

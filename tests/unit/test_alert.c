@@ -1105,6 +1105,69 @@ static void test_stuck_on_which(void **state)
 	assert_detail(alert, "stuck http-2 (tid 4713): waits for ever, for 2.1 s already");
 }
 
+static void test_many_locks(void **state)
+{
+	static struct lock_info locks[3 * TEXT_LOCKS];
+	struct waiter_info waiter = http_waits;
+	struct alert alert = sample_orphan();
+	struct census_info census = { .bytes.scanned = 4096 };
+	json_t *json;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(locks); i++) {
+		locks[i] = alert.locks[0];
+		locks[i].address = 0x55d0c2f05000 + 0x10 * i;
+	}
+	alert.locks = locks;
+	alert.waiters = &waiter;
+	alert.n_waiters = 1;
+	alert.n_locks = TEXT_LOCKS;
+	assert_detail(alert,
+		      "lock 0x55d0c2f050f0: normal mutex, proof waiter, /usr/bin/web+0x40f0\n"
+		      "        (queue_lock)");
+	assert_no_detail(alert, "more lock");
+	alert.n_locks++;
+	assert_no_detail(alert, "lock 0x55d0c2f05100:");
+	assert_detail(alert, "and 1 more lock: --json lists all");
+
+	/* The one that somebody waits for is among those that are listed. */
+	alert.n_locks = ARRAY_SIZE(locks);
+	waiter.lock = ARRAY_SIZE(locks) - 1;
+	assert_detail(alert,
+		      "lock 0x55d0c2f052f0: normal mutex, proof waiter, /usr/bin/web+0x42f0\n"
+		      "        (queue_lock)");
+	assert_no_detail(alert, "lock 0x55d0c2f05100:");
+	assert_detail(alert, "and 31 more locks: --json lists all");
+
+	json = json_of(alert);
+	assert_null(member(json, "locks_more"));
+	json_decref(json);
+	alert.locks_more = 1000;
+	json = json_of(alert);
+	assert_json_number(json, "locks_more", 1000);
+	assert_json_string(json, "message", "web[4700] worker-3[4712] died holding 1048 locks");
+	json_decref(json);
+	assert_detail(alert, "and 31 more locks: --json lists them");
+	assert_detail(alert, "and 1000 more locks that are not listed");
+
+	/* The search ended before all had been looked at. */
+	alert.locks_more = 0;
+	alert.census = &census;
+	json = json_of(alert);
+	assert_json_string(json, "message", "web[4700] worker-3[4712] died holding 48 locks");
+	json_decref(json);
+	census.error = E2BIG;
+	json = json_of(alert);
+	assert_json_string(json, "message",
+			   "web[4700] worker-3[4712] died holding at least 48 locks");
+	json_decref(json);
+	alert.kind = ALERT_LOCK_SUSPECTED;
+	alert.severity = SEVERITY_WARNING;
+	json = json_of(alert);
+	assert_json_string(json, "message", "web[4700] worker-3[4712] may hold at least 48 locks");
+	json_decref(json);
+}
+
 static void test_many_waiters(void **state)
 {
 	struct waiter_info waiters[300];
@@ -1447,7 +1510,7 @@ static void test_suspected(void **state)
 		"beware: 3 places in this memory look like locks of threads that the process");
 	assert_own_members(json,
 			   "orphan_id process thread exit locks waiters census evidence hint");
-	assert_json_string(json, "message", "web[4700] worker-3[4712] may hold 1 lock");
+	assert_json_string(json, "message", "web[4700] worker-3[4712] may hold at least 1 lock");
 	assert_json_string(json, "census.scope", "part");
 	assert_json_string(json, "census.errno", "E2BIG");
 	assert_json_number(json, "census.scanned_bytes", 1080000000);
@@ -2085,6 +2148,7 @@ int main(void)
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_robust),
 		cmocka_unit_test(test_stuck_on_which),
+		cmocka_unit_test(test_many_locks),
 		cmocka_unit_test(test_many_waiters),
 		cmocka_unit_test(test_where_the_lock_is),
 		cmocka_unit_test(test_waiter_of_another_process),
