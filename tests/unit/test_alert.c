@@ -1163,6 +1163,7 @@ static void test_many_locks(void **state)
 	json_decref(json);
 	alert.kind = ALERT_LOCK_SUSPECTED;
 	alert.severity = SEVERITY_WARNING;
+	locks[0].evidence = EVIDENCE_FIELDS;
 	json = json_of(alert);
 	assert_json_string(json, "message", "web[4700] worker-3[4712] may hold at least 48 locks");
 	json_decref(json);
