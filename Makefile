@@ -24,7 +24,8 @@ BPF_CFLAGS := -O2 -g -Wall -Wextra -Werror -Wno-unused-parameter -target bpf \
 
 BPF_OBJECTS  := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
 USER_OBJECTS := $(patsubst user/%.c,$(BUILD)/user/%.o,$(wildcard user/*.c))
-SKELETON     := $(BUILD)/deadhold.skel.h
+OLD_OBJECTS  := $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/old/%.bpf.o,$(wildcard bpf/*.bpf.c))
+SKELETON     := $(BUILD)/deadhold.skel.h $(BUILD)/deadhold_old.skel.h
 
 LIVE_C    := $(filter-out tests/live/musl_%.c,$(wildcard tests/live/*.c))
 LIVE_MUSL := $(wildcard tests/live/musl_*.c)
@@ -60,23 +61,30 @@ $(BUILD)/toolchain: | $(BUILD)
 		{ echo "the header $$header is missing: run tools/packages build" >&2; exit 1; }; done
 	@touch $@
 
-# --- the kernel programs: one object a hook family, linked into one, and its skeleton
+# --- the kernel programs: one object a hook family, linked into one, and its skeleton; the same again for
+# --- old kernels (bpf/compat.bpf.h)
 
 $(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c vmlinux/vmlinux.h | $(BUILD)/bpf $(BUILD)/toolchain
 	$(call Q,BPF   )$(CLANG) $(BPF_CFLAGS) -c $< -o $@
 
+$(BUILD)/bpf/old/%.bpf.o: bpf/%.bpf.c vmlinux/vmlinux.h | $(BUILD)/bpf/old $(BUILD)/toolchain
+	$(call Q,BPF   )$(CLANG) $(BPF_CFLAGS) -DOLD_KERNEL -c $< -o $@
+
 $(BUILD)/deadhold.bpf.o: $(BPF_OBJECTS)
 	$(call Q,LINK  )$(BPFTOOL) gen object $@ $^
 
-$(SKELETON): $(BUILD)/deadhold.bpf.o
-	$(call Q,SKEL  )$(BPFTOOL) gen skeleton $< name deadhold_bpf > $@
+$(BUILD)/deadhold_old.bpf.o: $(OLD_OBJECTS)
+	$(call Q,LINK  )$(BPFTOOL) gen object $@ $^
+
+$(BUILD)/%.skel.h: $(BUILD)/%.bpf.o
+	$(call Q,SKEL  )$(BPFTOOL) gen skeleton $< name $*_bpf > $@
 
 # --- the agent
 
 $(BUILD)/user/%.o: user/%.c Makefile | $(BUILD)/user $(BUILD)/toolchain
 	$(call Q,CC    )$(CC) $(ALL_CFLAGS) $(HARDENING) -c $< -o $@
 
-$(BUILD)/user/hooks.o: $(SKELETON)
+$(BUILD)/user/hooks.o $(BUILD)/user/object.o: $(SKELETON)
 
 # The pages of `explain` as one C string.
 $(BUILD)/explain.inc: docs/explain.txt | $(BUILD)
@@ -93,7 +101,7 @@ static: $(BUILD)/deadhold-static
 $(BUILD)/deadhold-static: $(USER_OBJECTS)
 	$(call Q,LINK  )$(CC) $(CFLAGS) $(LDFLAGS) -static-pie $^ -o $@ $(LIBS)
 
-$(BUILD) $(BUILD)/bpf $(BUILD)/user $(BUILD)/live $(BUILD)/unit $(BUILD)/bench:
+$(BUILD) $(BUILD)/bpf $(BUILD)/bpf/old $(BUILD)/user $(BUILD)/live $(BUILD)/unit $(BUILD)/bench:
 	@mkdir -p $@
 
 # The kernel types, derived anew from the running kernel's. Committed: building needs no BTF.
@@ -140,7 +148,7 @@ test-vm-all:
 
 SANITIZE := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 UNIT_MODULES := $(filter-out user/deadhold.c user/hooks.c user/watch.c user/check.c user/cases.c \
-		  user/censuses.c user/inspect.c user/sweep.c user/origin.c user/signals.c user/edges.c user/calls.c \
+		  user/censuses.c user/inspect.c user/object.c user/sweep.c user/origin.c user/signals.c user/edges.c user/calls.c \
 		  user/deep.c user/killed.c user/probe_attach.c user/prober.c user/prober_keeper.c \
 		  user/prober_worker.c user/pythons.c user/pythons_owner.c user/pythons_search.c,\
 		  $(wildcard user/*.c))
@@ -200,8 +208,8 @@ $(BUILD)/live/lock_data.so: tests/live/lib/lock_data.c | $(BUILD)/live
 	$(call Q,CC    )$(CC) $(WORKLOAD) -std=gnu11 -fPIC -shared $< -o $@
 
 # The agent's own programs, without the agent.
-$(BUILD)/live/verifier: tests/live/verifier.c user/policy.c $(SKELETON) | $(BUILD)/live
-	$(call Q,CC    )$(CC) $(ALL_CFLAGS) $< user/policy.c -o $@ -lbpf -lelf -lz
+$(BUILD)/live/verifier: tests/live/verifier.c user/policy.c user/object.c $(SKELETON) | $(BUILD)/live
+	$(call Q,CC    )$(CC) $(ALL_CFLAGS) $< user/policy.c user/object.c -o $@ -lbpf -lelf -lz
 
 # --- measuring
 
@@ -257,4 +265,4 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
--include $(wildcard $(BUILD)/bpf/*.d $(BUILD)/user/*.d $(BUILD)/unit/*.d $(BUILD)/live/*.d)
+-include $(wildcard $(BUILD)/bpf/*.d $(BUILD)/bpf/old/*.d $(BUILD)/user/*.d $(BUILD)/unit/*.d $(BUILD)/live/*.d)

@@ -74,7 +74,7 @@ static __always_inline int call_say(__u32 which, __u64 thread, __u64 exception, 
 
 	if (!event_reserve_or(ev, EV_CALL, LOSS_CALLS))
 		return 0;
-	ev_task_fill(&ev->caller, bpf_get_current_task_btf());
+	ev_task_fill(&ev->caller, compat_current());
 	ev->thread = thread;
 	ev->exception = exception;
 	ev->which = which;

@@ -53,9 +53,9 @@ struct {
 /* When a doubt found no room: no row from before then proves anything. */
 __u64 deep_doubt_ns;
 
-static __always_inline struct deep_thread *deep_thread(__u64 flags)
+static __always_inline struct deep_thread *deep_thread(bool make)
 {
-	return bpf_task_storage_get(&deep_threads, bpf_get_current_task_btf(), 0, flags);
+	return deep_threads_get(compat_current(), make);
 }
 
 static __always_inline bool user_read(void *to, __u32 bytes, __u64 address)
@@ -131,7 +131,7 @@ static __always_inline bool taken_before(__u64 site, __u64 lock)
 		return false;
 	if (site == DEEP_MUSL_MUTEX)
 		return owner.more;
-	return owner.tid && owner.tid == task_ns_tid(bpf_get_current_task_btf());
+	return owner.tid && owner.tid == task_ns_tid(compat_current());
 }
 
 /* ---- rows ---- */
@@ -147,7 +147,7 @@ static __always_inline void key_of(struct deep_key *key, __u64 lock, __u32 how)
 
 static __always_inline void row_make(const struct deep_key *key, const struct deep_row *row)
 {
-	struct deep_thread *thread = deep_thread(BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct deep_thread *thread = deep_thread(true);
 
 	if (!thread || bpf_map_update_elem(&deep_holds, key, row, BPF_ANY)) {
 		loss_count(LOSS_DEEP);
@@ -200,7 +200,7 @@ static __always_inline void row_note(const struct deep_call *call, __u32 how)
 		return;
 	}
 	if (row->tid != fresh.tid) {
-		thread = deep_thread(BPF_LOCAL_STORAGE_GET_F_CREATE);
+		thread = deep_thread(true);
 		if (!thread) {
 			loss_count(LOSS_DEEP);
 			fresh.tid = 0; /* somebody's */
@@ -237,7 +237,7 @@ static __always_inline bool row_remove(const struct deep_key *key)
 	row->tid = 0; /* whatever becomes of the rest */
 	if (bpf_map_delete_elem(&deep_holds, key))
 		loss_count(LOSS_DEEP);
-	thread = own ? deep_thread(0) : NULL;
+	thread = own ? deep_thread(false) : NULL;
 	if (thread && thread->rows)
 		thread->rows--;
 	return true;
@@ -264,7 +264,7 @@ static __always_inline bool reader_leave(__u64 lock)
 
 static __always_inline void call_note(const struct deep_call *call)
 {
-	struct deep_thread *thread = deep_thread(BPF_LOCAL_STORAGE_GET_F_CREATE);
+	struct deep_thread *thread = deep_thread(true);
 	__u32 i, slot = DEEP_CALLS;
 
 	if (!thread) {
@@ -290,7 +290,7 @@ static __always_inline void call_note(const struct deep_call *call)
 
 static __always_inline bool call_take(__u64 sp, struct deep_call *call)
 {
-	struct deep_thread *thread = deep_thread(0);
+	struct deep_thread *thread = deep_thread(false);
 	__u32 i;
 
 	if (!thread)

@@ -22,12 +22,7 @@ struct deep_thread {
 	struct deep_call call[DEEP_CALLS];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct deep_thread);
-} deep_threads SEC(".maps") __weak;
+TASK_MAP(deep_threads, struct deep_thread)
 
 /* Set by the agent before loading. */
 const volatile bool deep_on __weak = false;

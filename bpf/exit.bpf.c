@@ -55,7 +55,7 @@ static __always_inline void held_say(struct thread_end *end, __u64 word,
 }
 
 /* How does the word name the thread? HELD_UNREAD + 1: it does not. */
-__weak __noinline __u32 held_check(struct thread_end *end, __u64 packed, struct lock_state *lock)
+GLOBAL_FUNCTION __u32 held_check(struct thread_end *end, __u64 packed, struct lock_state *lock)
 {
 	__u64 word = packed & PACK_ADDRESS;
 	__u32 layout = packed >> PACK_SHIFT;
@@ -81,7 +81,7 @@ __weak __noinline __u32 held_check(struct thread_end *end, __u64 packed, struct 
 /* Does the address lie in a shared mapping of this process, which is ending? */
 static __always_inline bool shared_place_find(struct shared_search *search)
 {
-	long error = shared_find(bpf_get_current_task_btf(), search);
+	long error = shared_find(compat_current(), search);
 
 	if (error && error != -2) /* ENOENT */
 		loss_count(LOSS_MAPPINGS);
@@ -89,7 +89,7 @@ static __always_inline bool shared_place_find(struct shared_search *search)
 }
 
 /* A lock by its address here. Of a process that ends only what lies in a shared mapping counts. */
-static __always_inline void candidate_check(struct thread_end *end, __u64 packed)
+__attribute__((unused)) static __always_inline void candidate_check(struct thread_end *end, __u64 packed)
 {
 	struct shared_search search = { .address = packed & PACK_ADDRESS };
 	struct lock_state lock;
@@ -113,6 +113,25 @@ struct candidate_walk {
 	__u64 last; /* the lock that the thread itself last waited for */
 };
 
+#ifdef OLD_KERNEL
+/*
+ * What would be verified nine times is left to the agent, that reads the word of a process that lives. Of
+ * one that ends, the shared locks on which others wait are looked at in shared_check().
+ */
+static long candidate_step(__u32 i, struct candidate_walk *walk)
+{
+	__u64 packed = i < CANDIDATE_SLOTS ? walk->row.lock[i % CANDIDATE_SLOTS] : walk->last;
+	struct lock_state lock = { .layout = packed >> PACK_SHIFT };
+	struct shared_place nowhere = {};
+
+	packed &= PACK_ADDRESS;
+	if (!packed || walk->end->flags & EXIT_DYING)
+		return 0;
+	lock.address = packed - lock_word_offset(lock.layout);
+	held_say(walk->end, packed, &lock, &nowhere, HELD_UNREAD);
+	return 0;
+}
+#else
 /* Callbacks of bpf_loop() keep the verifier's work small: a slot is verified once, not eight times. */
 static long candidate_step(__u32 i, struct candidate_walk *walk)
 {
@@ -120,6 +139,7 @@ static long candidate_step(__u32 i, struct candidate_walk *walk)
 			i < CANDIDATE_SLOTS ? walk->row.lock[i % CANDIDATE_SLOTS] : walk->last);
 	return 0;
 }
+#endif
 
 /*
  * noinline, as exit_say() is: the stack of all that call each other has 512 bytes, which kernels before
@@ -127,7 +147,7 @@ static long candidate_step(__u32 i, struct candidate_walk *walk)
  */
 static __noinline void candidates_check(struct thread_end *end, struct task_struct *task)
 {
-	struct wait_row *wait = bpf_task_storage_get(&waits, task, 0, 0);
+	struct wait_row *wait = waits_get(task, false);
 	struct candidate_row *row = bpf_map_lookup_elem(&candidates, &end->key);
 	struct candidate_walk walk = { .end = end };
 
@@ -138,13 +158,13 @@ static __noinline void candidates_check(struct thread_end *end, struct task_stru
 	if (wait && wait->owner)
 		walk.last = wait->lock;
 	if (row || walk.last)
-		bpf_loop(CANDIDATE_SLOTS + 1, candidate_step, &walk, 0);
+		LOOP(CANDIDATE_SLOTS + 1, candidate_step, &walk);
 }
 
 /* What is in the word now is for the agent to read: it says nothing of who wrote it. */
 static __always_inline void tristate_check(struct thread_end *end, struct task_struct *task)
 {
-	struct wait_row *wait = bpf_task_storage_get(&waits, task, 0, 0);
+	struct wait_row *wait = waits_get(task, false);
 	struct shared_place nowhere = {};
 	struct lock_state lock = {};
 
@@ -184,15 +204,15 @@ static __always_inline void shared_check(struct thread_end *end, struct task_str
 	struct shared_walk shared = {
 		.end = end,
 		.row = bpf_map_lookup_elem(&shared_candidates, &end->key.ns_tid),
-		.mm = (__u64)task->mm,
+		.mm = (__u64)FIELD(task, mm),
 	};
 
 	if (shared.row && shared.mm)
-		bpf_loop(SHARED_SLOTS, shared_step, &shared, 0);
+		LOOP(SHARED_SLOTS, shared_step, &shared);
 }
 
 /* Global functions are verified once each, and return a number: 0 here. */
-__weak __noinline int robust_entry(struct thread_end *end, __u64 entry)
+GLOBAL_FUNCTION int robust_entry(struct thread_end *end, __u64 entry)
 {
 	__u64 word = (entry & ~1ull) + (end ? end->futex_offset : 0);
 	__u32 layout = LAYOUT_PI_FUTEX; /* the word alone */
@@ -205,12 +225,12 @@ __weak __noinline int robust_entry(struct thread_end *end, __u64 entry)
 		layout = LAYOUT_GLIBC_ROBUST;
 	else if (end->futex_offset == MUSL_FUTEX_OFFSET)
 		layout = LAYOUT_MUSL_MUTEX;
+	if (end->flags & EXIT_DYING && !shared_place_find(&search))
+		return 0;
 	if (held_check(end, lock_pack(layout, word), &lock) != HELD_CANDIDATE)
 		return 0;
 	if (layout == LAYOUT_PI_FUTEX)
 		lock.robust = 1;
-	if (end->flags & EXIT_DYING && !shared_place_find(&search))
-		return 0;
 	held_say(end, word, &lock, &search.place, HELD_ROBUST_LIST);
 	return 0;
 }
@@ -227,7 +247,11 @@ static long robust_step(__u32 i, struct thread_end *end)
 	return bpf_probe_read_user(&end->entry, sizeof(end->entry), (void *)entry) ? 1 : 0;
 }
 
+#ifdef OLD_KERNEL
+#define ROBUST_LIST_LIMIT 16 /* a loop is verified round by round; what is beyond is counted as lost */
+#else
 #define ROBUST_LIST_LIMIT 2048 /* include/uapi/linux/futex.h: the kernel stops there too */
+#endif
 
 static __always_inline void robust_list_check(struct thread_end *end, struct robust_list_head *user)
 {
@@ -246,7 +270,7 @@ static __always_inline void robust_list_check(struct thread_end *end, struct rob
 	end->head = (__u64)user;
 	end->entry = head.next;
 	end->futex_offset = head.futex_offset;
-	bpf_loop(ROBUST_LIST_LIMIT, robust_step, end, 0);
+	LOOP(ROBUST_LIST_LIMIT, robust_step, end);
 	if (!end->complete)
 		loss_count(LOSS_ROBUST_LIST);
 	if (head.pending)
@@ -322,12 +346,12 @@ __weak __noinline __u32 libc_end_of(__u64 self, __u64 robust, __u32 ns_tid, __u6
 
 static __always_inline __u32 exit_flags_of(struct task_struct *task, int live_at_end)
 {
-	struct signal_struct *signal = task->signal;
+	struct signal_struct *signal = FIELD(task, signal);
 	__u32 flags = 0;
 
 	if (compat_in_exec(signal))
 		flags |= EXIT_IN_EXEC;
-	else if (signal->flags & SIGNAL_GROUP_EXIT || signal->live.counter <= live_at_end)
+	else if (FIELD(signal, flags) & SIGNAL_GROUP_EXIT || FIELD(signal, live.counter) <= live_at_end)
 		flags |= EXIT_IN_GROUP;
 	return flags;
 }
@@ -339,8 +363,8 @@ static __always_inline __u32 exit_flags_of(struct task_struct *task, int live_at
 static __always_inline bool exit_code_early(struct task_struct *task, const struct syscall *call,
 					    __u32 *code)
 {
-	if (task->signal->flags & SIGNAL_GROUP_EXIT)
-		*code = task->signal->group_exit_code;
+	if (FIELD(task, signal, flags) & SIGNAL_GROUP_EXIT)
+		*code = FIELD(task, signal, group_exit_code);
 	else if (!call->compat && call->nr == NR_EXIT)
 		*code = (call->arg[0] & 0xff) << 8;
 	else
@@ -355,14 +379,14 @@ static __always_inline __u32 deep_rows(struct task_struct *task)
 
 	if (!deep_on)
 		return 0;
-	thread = bpf_task_storage_get(&deep_threads, task, 0, 0);
+	thread = deep_threads_get(task, false);
 	return thread ? thread->rows : 0;
 }
 
 static __noinline void exit_say(struct thread_end *end, struct task_struct *task,
 				const struct dead_row *dead, __u32 libc_end)
 {
-	struct syscall call;
+	struct syscall call = {}; /* before 5.12 not even what goes unused may be read unwritten */
 	struct ev_exit *ev;
 
 	if (!event_reserve(ev, EV_EXIT))
@@ -370,7 +394,7 @@ static __noinline void exit_say(struct thread_end *end, struct task_struct *task
 	syscall_of(&call, task);
 	ev->head.time_ns = dead->exit_ns; /* tells whose dead row it is */
 	ev_task_fill(&ev->task, task);
-	ev->exit_code = task->exit_code;
+	ev->exit_code = FIELD(task, exit_code);
 	ev->flags = end->flags;
 	if (end->early && !exit_code_early(task, &call, &ev->exit_code))
 		ev->flags |= EXIT_NO_CODE;
@@ -382,7 +406,7 @@ static __noinline void exit_say(struct thread_end *end, struct task_struct *task
 	ev->thread_pointer = compat_thread_pointer(task);
 	/* After an end that is no ordinary one the census begins at once. */
 	if (end->any_held || ev->n_deep || libc_end == END_CANCEL || libc_end == END_RAW ||
-	    task->exit_code & 0x7f)
+	    FIELD(task, exit_code) & 0x7f)
 		event_submit(ev);
 	else
 		event_submit_idly(ev);
@@ -405,9 +429,10 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 		return 0;
 	proc_key_of(&end.key.proc, task);
 	end.key.ns_tid = task_ns_tid(task);
-	end.tid = task->pid;
+	end.tid = FIELD(task, pid);
 	end.flags = exit_flags_of(task, live_at_end);
 	end.early = early;
+	end.n_held = unknown_zero();
 	if (!readable)
 		end.flags |= EXIT_UNREADABLE;
 	dead.exit_ns = bpf_ktime_get_ns();
@@ -416,7 +441,7 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 	if (!(end.flags & EXIT_DYING) &&
 	    bpf_map_update_elem(&dead_threads, &end.key, &dead, BPF_ANY))
 		loss_count(LOSS_DEAD_THREADS);
-	__sync_fetch_and_add(&dead.exit_ns, 0); /* full barrier: see futex.bpf.c */
+	FULL_BARRIER(&dead.exit_ns); /* see futex.bpf.c */
 
 	if (readable) {
 		robust_address = compat_robust_address(task);
@@ -431,6 +456,8 @@ static __always_inline int thread_exit(struct task_struct *task, bool readable, 
 		shared_check(&end, task);
 	if (!(end.flags & EXIT_DYING) || end.any_held)
 		exit_say(&end, task, &dead, libc_end);
+	waits_drop(task);
+	deep_threads_drop(task);
 	return 0;
 }
 

@@ -43,7 +43,7 @@ static __always_inline void candidate_note(const struct owner_key *key, __u64 pa
 		if (row->lock[i] == packed)
 			return;
 	}
-	i = __sync_fetch_and_add(&row->next, 1) % CANDIDATE_SLOTS;
+	i = FETCH_AND_INCREMENT(&row->next) % CANDIDATE_SLOTS;
 	row->lock[i] = packed;
 }
 
@@ -112,7 +112,7 @@ static __always_inline bool private_wait(const struct owner_key *key, __u64 pack
 					 struct wait_row *row)
 {
 	candidate_note(key, packed);
-	__sync_fetch_and_add(&row->since_ns, 0); /* full barrier, on arm64 too */
+	FULL_BARRIER(&row->since_ns);
 	return owner_is_dead(key, wait, lock);
 }
 
@@ -190,7 +190,7 @@ static __always_inline void futex_wait_begin(struct task_struct *task, const str
 	/* Nearly all waits are for conditions, queues, semaphores: nothing of them is needed. */
 	if (!lock_call_made && !lock_parked(wait.op, wait.val, wait.timeout, wait.word, call->sp))
 		return;
-	row = bpf_task_storage_get(&waits, task, 0, 0);
+	row = waits_get(task, false);
 	if (!row) {
 		loss_count(LOSS_WAITS);
 		return;
@@ -204,22 +204,35 @@ static __always_inline void futex_wait_begin(struct task_struct *task, const str
 /*
  * Rung "switch": the thread leaves the CPU inside a futex call. Taxes no system call. In
  * sched_switch prev is still current, so its memory is there; the run queue's lock is held, so
- * nothing here allocates. prev_state as the fourth argument: 5.18, fa2c3254d7cf.
+ * nothing here allocates.
  */
-SEC("?tp_btf/sched_switch")
-int BPF_PROG(futex_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
-	     unsigned int prev_state)
+static __always_inline int futex_switched(bool preempt, struct task_struct *prev, __u32 prev_state)
 {
 	struct syscall call;
 
 	if (preempt || !(prev_state & TASK_INTERRUPTIBLE) ||
-	    prev->flags & (PF_EXITING | PF_KTHREAD))
+	    FIELD(prev, flags) & (PF_EXITING | PF_KTHREAD))
 		return 0;
 	syscall_of(&call, prev);
 	if (call.nr != -1 && futex_wait_of(&call, prev))
 		futex_wait_begin(prev, &call);
 	return 0;
 }
+
+#ifdef OLD_KERNEL
+SEC("?tp_btf/sched_switch")
+int BPF_PROG(futex_switch, bool preempt, struct task_struct *prev)
+{
+	return futex_switched(preempt, prev, compat_state(prev));
+}
+#else
+SEC("?tp_btf/sched_switch")
+int BPF_PROG(futex_switch, bool preempt, struct task_struct *prev, struct task_struct *next,
+	     unsigned int prev_state)
+{
+	return futex_switched(preempt, prev, prev_state);
+}
+#endif
 
 /* Rung "tracepoint": every futex call, at its entry. Puts all system calls of the host on the slow path. */
 SEC("?tp/syscalls/sys_enter_futex")
@@ -230,10 +243,10 @@ int futex_tracepoint(struct trace_event_raw_sys_enter *ctx)
 
 	if (!futex_op_waits(ctx->args[1])) { /* most calls are wakes */
 		if (tristates_used)
-			tristate_wake(bpf_get_current_task_btf(), ctx->args[0]);
+			tristate_wake(compat_current(), ctx->args[0]);
 		return 0;
 	}
-	task = bpf_get_current_task_btf();
+	task = compat_current();
 	syscall_of(&call, task);
 	if (call.nr != NR_FUTEX || !futex_wait_of(&call, task))
 		return 0;

@@ -16,7 +16,7 @@ struct {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(map_flags, MAP_FLAGS_NO_PREALLOC);
 	__uint(max_entries, 65536);
 	__type(key, struct owner_key);
 	__type(value, struct dead_row);
@@ -44,12 +44,7 @@ struct wait_row {
 	__u64 tristate_ns;
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct wait_row);
-} waits SEC(".maps") __weak;
+TASK_MAP(waits, struct wait_row)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

@@ -12,13 +12,13 @@
 
 static __always_inline struct wait_row *row_of(struct task_struct *task)
 {
-	return bpf_task_storage_get(&waits, task, 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+	return waits_get(task, true);
 }
 
 /* A watched process has a child, that does nothing before this is told. */
 static __always_inline void process_follow(struct task_struct *child)
 {
-	__u32 tgid = child->tgid, parent = bpf_get_current_pid_tgid() >> 32, one = 1;
+	__u32 tgid = FIELD(child, tgid), parent = bpf_get_current_pid_tgid() >> 32, one = 1;
 	struct ev_fork *ev;
 
 	if (!filter_target(parent))
@@ -42,7 +42,7 @@ int BPF_PROG(process_newtask, struct task_struct *task, unsigned long clone_flag
 	if (!task_is_user(task))
 		return 0;
 	row_of(task);
-	if (task->pid == task->tgid) {
+	if (FIELD(task, pid) == FIELD(task, tgid)) {
 		if (send_filter.children)
 			process_follow(task);
 		return 0;
@@ -73,16 +73,16 @@ SEC("tp_btf/sched_process_exit")
 int BPF_PROG(process_exit, struct task_struct *task)
 {
 	struct ev_process_exit *ev;
-	__u32 tgid = task->tgid;
+	__u32 tgid = FIELD(task, tgid);
 
-	if (!task_is_user(task) || task->signal->live.counter > 0)
+	if (!task_is_user(task) || FIELD(task, signal, live.counter) > 0)
 		return 0;
 	if (send_filter.children)
 		bpf_map_delete_elem(&followed, &tgid);
 	if (!event_reserve(ev, EV_PROCESS_EXIT))
 		return 0;
 	proc_key_of(&ev->proc, task);
-	ev->signal = task->signal->group_exit_code & 0x7f;
+	ev->signal = FIELD(task, signal, group_exit_code) & 0x7f;
 	ev->pad = 0;
 	event_submit(ev);
 	return 0;
@@ -112,18 +112,18 @@ static __always_inline void row_share(struct wait_row *row, struct task_struct *
 
 static __always_inline void row_wait(struct task_row *out, struct task_struct *task)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct pt_regs *regs = compat_regs(task);
 	struct wait_row *row = NULL;
 	struct syscall call;
 
 	if (!snapshot_rows_made)
 		row = row_of(task);
-	if (!(task->__state & (TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE)))
+	if (!(compat_state(task) & (TASK_INTERRUPTIBLE | TASK_UNINTERRUPTIBLE)))
 		return;
 	syscall_of(&call, task);
 	if (!call.compat)
 		out->call = call.nr;
-	if (call.nr == -1 || !(task->__state & TASK_INTERRUPTIBLE) || !futex_wait_of(&call, task))
+	if (call.nr == -1 || !(compat_state(task) & TASK_INTERRUPTIBLE) || !futex_wait_of(&call, task))
 		return;
 	out->flags |= ROW_BLOCKED;
 	out->word = call.arg[0];
@@ -132,12 +132,12 @@ static __always_inline void row_wait(struct task_row *out, struct task_struct *t
 	out->timeout = call.arg[3];
 	out->sp = call.sp;
 	out->pc = call.pc;
-	out->regs[0] = regs->bx;
-	out->regs[1] = regs->bp;
-	out->regs[2] = regs->r12;
-	out->regs[3] = regs->r13;
-	out->regs[4] = regs->r14;
-	out->regs[5] = regs->r15;
+	out->regs[0] = FIELD(regs, bx);
+	out->regs[1] = FIELD(regs, bp);
+	out->regs[2] = FIELD(regs, r12);
+	out->regs[3] = FIELD(regs, r13);
+	out->regs[4] = FIELD(regs, r14);
+	out->regs[5] = FIELD(regs, r15);
 	if (snapshot_rows_made)
 		row = row_of(task);
 	if (row && row->word == out->word && row->since_ns) {
@@ -155,9 +155,9 @@ int process_snapshot(struct bpf_iter__task *ctx)
 
 	if (!task || !task_is_user(task))
 		return 0;
-	if (snapshot_tgid && snapshot_tgid != SNAPSHOT_ALL && (__u32)task->tgid != snapshot_tgid)
+	if (snapshot_tgid && snapshot_tgid != SNAPSHOT_ALL && (__u32)FIELD(task, tgid) != snapshot_tgid)
 		return 0;
-	if (task->flags & PF_EXITING || task->exit_state)
+	if (FIELD(task, flags) & PF_EXITING || FIELD(task, exit_state))
 		out.flags |= ROW_EXITING;
 	else
 		row_wait(&out, task);
@@ -165,7 +165,7 @@ int process_snapshot(struct bpf_iter__task *ctx)
 		out.robust_list = compat_robust_address(task);
 	if (!snapshot_tgid && !(out.flags & ROW_BLOCKED))
 		return 0;
-	out.switches = task->nvcsw;
+	out.switches = FIELD(task, nvcsw);
 	ev_task_fill(&out.task, task);
 	bpf_seq_write(ctx->meta->seq, &out, sizeof(out));
 	return 0;

@@ -56,10 +56,64 @@ static long shared_of_vma(struct task_struct *task, struct vm_area_struct *vma,
  * Where in which object does this address of a task lie? search->mapping 0: in none. −EBUSY: the
  * mappings are locked, or (with interrupts off) another look-up is under way on this CPU.
  */
+#ifdef OLD_KERNEL
+/*
+ * By a walk down the tree of mappings (mm_struct.mm_rb, until 6.1), without its lock: what is found is
+ * checked on its own members; a change under the walk costs a find, which is counted.
+ */
+struct mm_struct___6_0 {
+	struct rb_root mm_rb;
+} __attribute__((preserve_access_index));
+
+struct vm_area_struct___6_0 {
+	struct rb_node vm_rb;
+} __attribute__((preserve_access_index));
+
+#define MAPPINGS_DEPTH 40 /* of a tree of 2^20 at most */
+
+struct vma_walk {
+	struct rb_node *node;
+	__u64 address;
+	struct vm_area_struct *found;
+};
+
+static long vma_step(__u32 i, struct vma_walk *walk)
+{
+	struct rb_node *node = walk->node;
+	struct vm_area_struct *vma;
+
+	if (!node)
+		return 1;
+	vma = (void *)node - bpf_core_field_offset(struct vm_area_struct___6_0, vm_rb);
+	if (walk->address < FIELD(vma, vm_start)) {
+		walk->node = BPF_CORE_READ(node, rb_left);
+	} else if (walk->address >= FIELD(vma, vm_end)) {
+		walk->node = BPF_CORE_READ(node, rb_right);
+	} else {
+		walk->found = vma;
+		return 1;
+	}
+	return 0;
+}
+
+static __always_inline long shared_find(struct task_struct *task, struct shared_search *search)
+{
+	struct mm_struct___6_0 *mm = (void *)FIELD(task, mm);
+	struct vma_walk walk = { .address = search->address };
+
+	if (mm)
+		walk.node = BPF_CORE_READ(mm, mm_rb.rb_node);
+	LOOP(MAPPINGS_DEPTH, vma_step, &walk);
+	if (!walk.found)
+		return -2; /* ENOENT */
+	return shared_of_vma(task, walk.found, search);
+}
+#else
 static __always_inline long shared_find(struct task_struct *task, struct shared_search *search)
 {
 	return bpf_find_vma(task, search->address, shared_of_vma, search, 0);
 }
+#endif
 
 static __always_inline void shared_candidate_note(__u32 owner, const struct shared_search *search,
 						  __u32 layout)
@@ -90,7 +144,11 @@ static __always_inline void shared_candidate_note(__u32 owner, const struct shar
  * mapping found is checked on its own members, a change under the walk costs a find, which is
  * counted, and never makes a wrong one.
  */
+#ifdef OLD_KERNEL
+#define MAPPINGS_LIMIT 32 /* a loop is verified round by round */
+#else
 #define MAPPINGS_LIMIT 512
+#endif
 
 struct mapping_walk {
 	struct rb_node *node;
@@ -161,7 +219,7 @@ static __always_inline bool mapping_find(struct mapping_walk *walk)
 	struct address_space *mapping = (void *)walk->mapping;
 
 	walk->node = BPF_CORE_READ(mapping, i_mmap.rb_root.rb_node);
-	bpf_loop(MAPPINGS_LIMIT, mapping_step, walk, 0);
+	LOOP(MAPPINGS_LIMIT, mapping_step, walk);
 	if (!walk->done)
 		loss_count(LOSS_MAPPINGS);
 	return walk->address != 0;

@@ -31,7 +31,7 @@ static __always_inline bool filter_signal(__u32 signal)
 
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(map_flags, MAP_FLAGS_NO_PREALLOC);
 	__uint(max_entries, 8192);
 	__type(key, struct noise_key);
 	__type(value, struct noise_row);
@@ -96,7 +96,7 @@ static __always_inline void send_call(struct send *send, struct task_struct *cur
 	syscall_of(&call, current);
 	which = call.nr == -1 ? SEND_UNKNOWN : send_call_of(&call, &signal);
 	if (which != SEND_UNKNOWN && signal == send->signal && (unsigned long)info > 1 &&
-	    call_makes_code(which, send->code, current->tgid == target->tgid))
+	    call_makes_code(which, send->code, FIELD(current, tgid) == FIELD(target, tgid)))
 		send->call = which;
 	else if (send->code == SI_TIMER)
 		send->call = SEND_TIMER;
@@ -111,7 +111,7 @@ static __always_inline void send_relation(struct send *send, struct task_struct 
 		send->relation = NOISE_ANYBODY;
 	else if (current == target)
 		send->relation = NOISE_SAME_THREAD;
-	else if (current->tgid == target->tgid)
+	else if (FIELD(current, tgid) == FIELD(target, tgid))
 		send->relation = NOISE_SAME_PROCESS;
 	else
 		send->relation = NOISE_ANYBODY;
@@ -189,7 +189,7 @@ static __always_inline bool default_is_fatal(__u32 signal)
 
 static __always_inline bool send_is_fatal(__u32 signal, struct task_struct *target, int result)
 {
-	struct sighand_struct *sighand = target->sighand;
+	struct sighand_struct *sighand = FIELD(target, sighand);
 	struct k_sigaction *action;
 	void *handler = NULL;
 
@@ -197,7 +197,7 @@ static __always_inline bool send_is_fatal(__u32 signal, struct task_struct *targ
 	    !default_is_fatal(signal) || signal < 1 || signal > 64)
 		return false;
 	/* The init of a namespace is spared all but a SIGKILL from an outer one (else: ignored). */
-	if (target->signal->flags & SIGNAL_UNKILLABLE && signal != 9)
+	if (FIELD(target, signal, flags) & SIGNAL_UNKILLABLE && signal != 9)
 		return false;
 	action = (void *)sighand + bpf_core_field_offset(struct sighand_struct, action) +
 		 (signal - 1) * bpf_core_type_size(struct k_sigaction);
@@ -213,8 +213,8 @@ static __always_inline bool send_is_fatal(__u32 signal, struct task_struct *targ
 static __always_inline bool send_ends(__u32 signal, struct task_struct *target, int result)
 {
 	return (result == TRACE_SIGNAL_DELIVERED || result == TRACE_SIGNAL_LOSE_INFO) &&
-	       target->signal->flags & SIGNAL_GROUP_EXIT &&
-	       target->signal->group_exit_code == (int)signal;
+	       FIELD(target, signal, flags) & SIGNAL_GROUP_EXIT &&
+	       FIELD(target, signal, group_exit_code) == (int)signal;
 }
 
 static __always_inline void signal_say(const struct send *send, struct task_struct *current,
@@ -249,13 +249,13 @@ SEC("tp_btf/signal_generate")
 int BPF_PROG(signal_generate, int signal, struct kernel_siginfo *info, struct task_struct *target,
 	     int group, int result)
 {
-	struct task_struct *current = bpf_get_current_task_btf();
+	struct task_struct *current = compat_current();
 	struct send send = { .signal = signal, .group = group };
-	bool leader = target->pid == target->tgid;
+	bool leader = FIELD(target, pid) == FIELD(target, tgid);
 
 	if (group && leader)
 		return 0;
-	if (!filter_target(target->tgid))
+	if (!filter_target(FIELD(target, tgid)))
 		return 0;
 	if (!send_filter.failed_alone && !filter_signal(signal))
 		return 0;
@@ -270,7 +270,7 @@ int BPF_PROG(signal_generate, int signal, struct kernel_siginfo *info, struct ta
 		noise_count(&send, target);
 	else if (send_filter.failed_alone ||
 		 filter_has(send_filter.sender, send_filter.n_senders,
-			    send.call == SEND_TIMER ? 0 : current->tgid))
+			    send.call == SEND_TIMER ? 0 : FIELD(current, tgid)))
 		signal_say(&send, current, target, result);
 	return 0;
 }
@@ -281,8 +281,8 @@ int BPF_PROG(signal_generate, int signal, struct kernel_siginfo *info, struct ta
  */
 static __always_inline int send_exit(long ret)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	struct task_struct *task = compat_current();
+	struct pt_regs *regs = compat_regs(task);
 	struct ev_send_failed *ev;
 	struct syscall call;
 	__u32 which, signal;
@@ -294,7 +294,7 @@ static __always_inline int send_exit(long ret)
 	    (ret == 0 && signal != 0))
 		return 0;
 	if (!filter_signal(signal) ||
-	    !filter_has(send_filter.sender, send_filter.n_senders, task->tgid))
+	    !filter_has(send_filter.sender, send_filter.n_senders, FIELD(task, tgid)))
 		return 0;
 	if (!event_reserve_or(ev, EV_SEND_FAILED, LOSS_SIGNALS))
 		return 0;

@@ -20,7 +20,7 @@ static __always_inline __u32 pid_number(struct pid *pid, __u32 *pid_ns)
 		return 0;
 	/* numbers[] may be declared with one element or none: step by the kernel's element size. */
 	upid = (void *)pid + bpf_core_field_offset(struct pid, numbers) +
-	       pid->level * bpf_core_type_size(struct upid);
+	       FIELD(pid, level) * bpf_core_type_size(struct upid);
 	bpf_core_read(&nr, sizeof(nr), &upid->nr);
 	if (pid_ns)
 		*pid_ns = BPF_CORE_READ(upid, ns, ns.inum);
@@ -29,27 +29,27 @@ static __always_inline __u32 pid_number(struct pid *pid, __u32 *pid_ns)
 
 static __always_inline __u32 task_ns_tid(struct task_struct *task)
 {
-	return pid_number(task->thread_pid, NULL);
+	return pid_number(FIELD(task, thread_pid), NULL);
 }
 
 static __always_inline void proc_key_of(struct proc_key *key, struct task_struct *task)
 {
-	key->tgid = task->tgid;
-	key->exec_id = task->self_exec_id;
-	key->start_ns = task->group_leader->start_boottime;
+	key->tgid = FIELD(task, tgid);
+	key->exec_id = FIELD(task, self_exec_id);
+	key->start_ns = FIELD(task, group_leader, start_boottime);
 }
 
 static __always_inline void ev_task_fill(struct ev_task *out, struct task_struct *task)
 {
-	struct task_struct *leader = task->group_leader;
+	struct task_struct *leader = FIELD(task, group_leader);
 
 	proc_key_of(&out->proc, task);
-	out->start_ns = task->start_boottime;
-	out->tid = task->pid;
-	out->ns_tid = pid_number(task->thread_pid, &out->pid_ns);
-	out->ns_tgid = pid_number(leader->thread_pid, NULL);
-	out->ppid = task->real_parent->tgid;
-	out->uid = task->real_cred->uid.val;
+	out->start_ns = FIELD(task, start_boottime);
+	out->tid = FIELD(task, pid);
+	out->ns_tid = pid_number(FIELD(task, thread_pid), &out->pid_ns);
+	out->ns_tgid = pid_number(FIELD(leader, thread_pid), NULL);
+	out->ppid = FIELD(task, real_parent, tgid);
+	out->uid = FIELD(task, real_cred, uid.val);
 	BPF_CORE_READ_STR_INTO(&out->comm, task, comm);
 	BPF_CORE_READ_STR_INTO(&out->proc_comm, leader, comm);
 }
@@ -57,7 +57,7 @@ static __always_inline void ev_task_fill(struct ev_task *out, struct task_struct
 /* Kernel threads, io_uring's and vhost's workers: they hold no user lock. */
 static __always_inline bool task_is_user(struct task_struct *task)
 {
-	return !(task->flags & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER));
+	return !(FIELD(task, flags) & (PF_KTHREAD | PF_IO_WORKER | PF_USER_WORKER));
 }
 
 #endif

@@ -53,7 +53,7 @@ static __always_inline bool tristate_call(__u32 op, __u32 val, __u64 timeout)
  */
 static __always_inline void tristate_wait(struct task_struct *task, __u64 word)
 {
-	struct wait_row *row = bpf_task_storage_get(&waits, task, 0, 0);
+	struct wait_row *row = waits_get(task, false);
 	struct tristate_row empty = { .made_ns = bpf_ktime_get_ns() };
 	struct tristate_key key = { .word = word };
 	__u32 value;
@@ -73,7 +73,7 @@ static __always_inline void tristate_wait(struct task_struct *task, __u64 word)
 /* The thread wakes, or moves, those that sleep on a word. */
 static __always_inline void tristate_wake(struct task_struct *task, __u64 word)
 {
-	struct wait_row *row = bpf_task_storage_get(&waits, task, 0, 0);
+	struct wait_row *row = waits_get(task, false);
 	struct tristate_key key = { .word = word };
 	struct tristate_row *wakes;
 	__u32 value;

@@ -13,7 +13,7 @@
  */
 static __always_inline void thread_read(struct lock_words *w, __u64 thread)
 {
-	struct task_struct *current = bpf_get_current_task_btf();
+	struct task_struct *current = compat_current();
 	__u64 tcb = 0, self = 0;
 
 	bpf_probe_read_user(&tcb, sizeof(tcb), (void *)thread);
@@ -45,7 +45,7 @@ static __always_inline void words_read(struct lock_words *w, __u64 word)
  * at its many branches once, not once for each caller. *have: how many words could be read.
  * Returns whether the memory has that layout.
  */
-__weak __noinline bool words_owner(__u32 layout, __u64 word, struct lock_state *state, __u32 *have)
+GLOBAL_FUNCTION bool words_owner(__u32 layout, __u64 word, struct lock_state *state, __u32 *have)
 {
 	struct lock_words words;
 

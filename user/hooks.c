@@ -13,8 +13,12 @@
 #include "cleanup.h"
 #include "hooks.h"
 #include "host.h"
+#include "object.h"
 #include "probe_attach.h"
 #include "deadhold.skel.h" /* needs the types of event.h */
+
+/* Of an old kernel, where tasks have no storage of their own: 8 MB, and 21 MB more with --deep. */
+#define TASK_ROWS 65536
 
 /* The ladder. Cheapest first within a family. */
 static const struct rung ladder[] = {
@@ -22,7 +26,7 @@ static const struct rung ladder[] = {
 	  .name = "switch",
 	  .programs = { "futex_switch" },
 	  .where = "tp_btf/sched_switch",
-	  .needs = "sched_switch with the previous state as an argument (5.18)" },
+	  .needs = "BTF-typed tracepoints (5.5)" },
 	{ .family = HOOK_FUTEX,
 	  .name = "tracepoint",
 	  .programs = { "futex_tracepoint" },
@@ -189,7 +193,7 @@ static void send_filter_fill(struct send_filter *filter, const struct options *o
 
 static struct deadhold_bpf *object_open(const struct options *options)
 {
-	struct deadhold_bpf *object = deadhold_bpf__open();
+	struct deadhold_bpf *object = object_new(options ? TASK_ROWS : 1);
 	struct bpf_program *program;
 	const struct policy_rule *rules;
 	size_t n, i;

@@ -6,7 +6,8 @@
  *   NAME INSTRUCTIONS STATES     accepted; both as it counts them (log_level 4)
  *   NAME refused ERROR           by errno's number
  *
- * With all that an option can add: deep mode, the noise rules. The last line is "."
+ * With all that an option can add: deep mode, the noise rules. The last line is "." With the name of a
+ * program: the verifier's log of that one.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <bpf/libbpf.h>
 
 #include "event.h"
+#include "object.h"
 #include "policy.h"
 #include "deadhold.skel.h"
 
@@ -28,7 +30,7 @@ static int print_nothing(enum libbpf_print_level level, const char *format, va_l
 
 static struct deadhold_bpf *object_open(void)
 {
-	struct deadhold_bpf *object = deadhold_bpf__open();
+	struct deadhold_bpf *object = object_new(64);
 	struct bpf_program *program;
 	const struct policy_rule *rules;
 	size_t n;
@@ -43,6 +45,8 @@ static struct deadhold_bpf *object_open(void)
 	for (size_t i = 0; i < n; i++)
 		object->rodata->noise_rules[i] = rules[i].rule;
 	object->rodata->deep_on = true;
+	object->rodata->send_filter.n_targets = 1;
+	object->rodata->send_filter.children = 1;
 	bpf_map__set_max_entries(object->maps.deep_holds, 64);
 	bpf_map__set_max_entries(object->maps.deep_doubts, 64);
 	bpf_map__set_max_entries(object->maps.events, 4096);
@@ -87,13 +91,35 @@ static void program_load(const char *name)
 	deadhold_bpf__destroy(object);
 }
 
-int main(void)
+/* Of one program, what the verifier says from beginning to end: to find out why it is refused. */
+static int program_explain(const char *name)
+{
+	static char log[16 << 20];
+	struct deadhold_bpf *object = object_open();
+	struct bpf_program *program = bpf_object__find_program_by_name(object->obj, name);
+	int error;
+
+	if (!program) {
+		fprintf(stderr, "there is no program %s\n", name);
+		return 2;
+	}
+	bpf_program__set_autoload(program, true);
+	bpf_program__set_log_level(program, 1);
+	bpf_program__set_log_buf(program, log, sizeof(log));
+	error = bpf_object__load(object->obj);
+	printf("%s%s: %d\n", log, name, error);
+	return error != 0;
+}
+
+int main(int argc, char **argv)
 {
 	struct deadhold_bpf *names;
 	struct bpf_program *program;
 	struct utsname kernel;
 
 	libbpf_set_print(print_nothing);
+	if (argc == 2)
+		return program_explain(argv[1]);
 	uname(&kernel);
 	printf("kernel %s\n", kernel.release);
 	names = object_open();
