@@ -64,13 +64,19 @@ static __always_inline struct task_struct *compat_current(void)
 #define GLOBAL_FUNCTION __weak __noinline
 #endif
 
-/* Calls step(i, context) for i from 0 to n − 1, until it returns 1. n: a constant. */
+/*
+ * Calls step(i, context) for i from 0 to n − 1, until it returns 1. n: a constant. An old kernel takes no
+ * jump into the midst of a loop, which the compiler makes where it knows how the first round begins.
+ */
 #ifdef OLD_KERNEL
-#define LOOP(n, step, context)                     \
-	({                                         \
-		for (__u32 _i = 0; _i < (n); _i++) \
-			if (step(_i, context))     \
-				break;             \
+#define LOOP(n, step, context)                 \
+	({                                     \
+		__u32 _i = 0;                  \
+                                               \
+		asm volatile("" : "+r"(_i));   \
+		for (; _i < (n); _i++)         \
+			if (step(_i, context)) \
+				break;         \
 	})
 #else
 #define LOOP(n, step, context) bpf_loop(n, step, context, 0)
@@ -100,10 +106,10 @@ static __always_inline __u64 unknown_zero(void)
 
 /* By adding nothing to that number: what is written before it is seen by who sees what comes behind it. */
 #ifdef OLD_KERNEL
-#define FULL_BARRIER(at)                                     \
-	asm volatile("lock *(u64 *)(%0 + 0) += %1"           \
-		     : /* not by the compiler, which makes */ \
-		     : "r"(at), "r"(0ull) /* an OR of it */  \
+#define FULL_BARRIER(at)                                                         \
+	asm volatile("lock *(u64 *)(%0 + 0) += %1"                               \
+		     :			  /* not by the compiler, which makes */ \
+		     : "r"(at), "r"(0ull) /* an OR of it */                      \
 		     : "memory")
 #else
 #define FULL_BARRIER(at) __sync_fetch_and_add(at, 0) /* on arm64 too: its value is returned */
@@ -124,47 +130,47 @@ static __always_inline __u64 unknown_zero(void)
  * by the task's address, from which name_drop(task) takes a row when the task ends.
  */
 #ifdef OLD_KERNEL
-#define TASK_MAP(name, row)                                                                 \
-	struct {                                                                            \
-		__uint(type, BPF_MAP_TYPE_HASH);                                            \
-		__uint(max_entries, 1); /* set by the agent before loading */               \
-		__type(key, __u64);                                                         \
-		__type(value, row);                                                         \
-	} name SEC(".maps") __weak;                                                         \
-	static __always_inline row *name##_get(struct task_struct *task, bool make)         \
-	{                                                                                   \
-		__u64 key = (__u64)task;                                                    \
-		row *found = bpf_map_lookup_elem(&name, &key);                              \
-                                                                                            \
-		if (!found && make) {                                                       \
-			row empty = {};                                                     \
-                                                                                            \
-			bpf_map_update_elem(&name, &key, &empty, BPF_NOEXIST);              \
-			found = bpf_map_lookup_elem(&name, &key);                           \
-		}                                                                           \
-		return found;                                                               \
-	}                                                                                   \
-	static __always_inline void name##_drop(struct task_struct *task)                   \
-	{                                                                                   \
-		__u64 key = (__u64)task;                                                    \
-                                                                                            \
-		bpf_map_delete_elem(&name, &key);                                           \
+#define TASK_MAP(name, row)                                                         \
+	struct {                                                                    \
+		__uint(type, BPF_MAP_TYPE_HASH);                                    \
+		__uint(max_entries, 1); /* set by the agent before loading */       \
+		__type(key, __u64);                                                 \
+		__type(value, row);                                                 \
+	} name SEC(".maps") __weak;                                                 \
+	static __always_inline row *name##_get(struct task_struct *task, bool make) \
+	{                                                                           \
+		__u64 key = (__u64)task;                                            \
+		row *found = bpf_map_lookup_elem(&name, &key);                      \
+                                                                                    \
+		if (!found && make) {                                               \
+			row empty = {};                                             \
+                                                                                    \
+			bpf_map_update_elem(&name, &key, &empty, BPF_NOEXIST);      \
+			found = bpf_map_lookup_elem(&name, &key);                   \
+		}                                                                   \
+		return found;                                                       \
+	}                                                                           \
+	static __always_inline void name##_drop(struct task_struct *task)           \
+	{                                                                           \
+		__u64 key = (__u64)task;                                            \
+                                                                                    \
+		bpf_map_delete_elem(&name, &key);                                   \
 	}
 #else
-#define TASK_MAP(name, row)                                                                 \
-	struct {                                                                            \
-		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);                                    \
-		__uint(map_flags, BPF_F_NO_PREALLOC);                                       \
-		__type(key, int);                                                           \
-		__type(value, row);                                                         \
-	} name SEC(".maps") __weak;                                                         \
-	static __always_inline row *name##_get(struct task_struct *task, bool make)         \
-	{                                                                                   \
-		return bpf_task_storage_get(&name, task, 0,                                 \
-					    make ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);     \
-	}                                                                                   \
-	static __always_inline void name##_drop(struct task_struct *task)                   \
-	{                                                                                   \
+#define TASK_MAP(name, row)                                                             \
+	struct {                                                                        \
+		__uint(type, BPF_MAP_TYPE_TASK_STORAGE);                                \
+		__uint(map_flags, BPF_F_NO_PREALLOC);                                   \
+		__type(key, int);                                                       \
+		__type(value, row);                                                     \
+	} name SEC(".maps") __weak;                                                     \
+	static __always_inline row *name##_get(struct task_struct *task, bool make)     \
+	{                                                                               \
+		return bpf_task_storage_get(&name, task, 0,                             \
+					    make ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0); \
+	}                                                                               \
+	static __always_inline void name##_drop(struct task_struct *task)               \
+	{                                                                               \
 	}
 #endif
 

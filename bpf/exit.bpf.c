@@ -55,28 +55,80 @@ static __always_inline void held_say(struct thread_end *end, __u64 word,
 }
 
 /* How does the word name the thread? HELD_UNREAD + 1: it does not. */
-GLOBAL_FUNCTION __u32 held_check(struct thread_end *end, __u64 packed, struct lock_state *lock)
+static __always_inline __u32 held_judge(__u32 layout, bool known, __u32 have, __u32 ns_tid,
+					const struct lock_state *lock)
 {
-	__u64 word = packed & PACK_ADDRESS;
-	__u32 layout = packed >> PACK_SHIFT;
-	__u32 have = 0;
-
-	if (!end || !lock)
-		return HELD_UNREAD + 1;
-	*lock = (struct lock_state){ .address = word - lock_word_offset(layout), .layout = layout };
-	if (end->flags & EXIT_UNREADABLE)
-		return HELD_UNREAD;
-	if (!words_owner(layout, word, lock, &have) || !lock->held)
+	if (!known || !lock->held)
 		return have == LOCK_WORDS_FROM || (have && layout == LAYOUT_PI_FUTEX)
 			       ? HELD_UNREAD + 1
 			       : HELD_UNREAD;
-	if (lock->owner == end->key.ns_tid)
+	if (lock->owner == ns_tid)
 		return HELD_CANDIDATE;
 	/* It was a candidate, so the word named this thread; musl's thread end has just marked it. */
 	if (layout == LAYOUT_MUSL_MUTEX && !lock->owner && lock->owner_died && !lock->robust)
 		return HELD_OWNER_DIED;
 	return HELD_UNREAD + 1;
 }
+
+static __always_inline void held_begin(struct lock_state *lock, __u64 packed)
+{
+	__u32 layout = packed >> PACK_SHIFT;
+
+	*lock = (struct lock_state){
+		.address = (packed & PACK_ADDRESS) - lock_word_offset(layout),
+		.layout = layout,
+	};
+}
+
+#ifdef OLD_KERNEL
+/* Verified once, since it takes no pointer: the answer lies in the thread's own row. */
+__weak __noinline __u32 held_find(__u64 packed, __u32 ns_tid)
+{
+	struct wait_row *row = waits_get(compat_current(), false);
+	__u32 have = 0, layout = packed >> PACK_SHIFT;
+	struct lock_state lock;
+	bool known;
+
+	held_begin(&lock, packed);
+	known = words_owner_of(layout, packed & PACK_ADDRESS, &lock, &have);
+	if (row)
+		row->found = lock;
+	return held_judge(layout, known, have, ns_tid, &lock);
+}
+
+static __always_inline __u32 held_check(struct thread_end *end, __u64 packed,
+					struct lock_state *lock)
+{
+	struct wait_row *row;
+	__u32 from;
+
+	held_begin(lock, packed);
+	if (end->flags & EXIT_UNREADABLE)
+		return HELD_UNREAD;
+	from = held_find(packed, end->key.ns_tid);
+	row = waits_get(compat_current(), false);
+	if (!row) {
+		loss_count(LOSS_WAITS);
+		return HELD_UNREAD + 1;
+	}
+	*lock = row->found;
+	return from;
+}
+#else
+__weak __noinline __u32 held_check(struct thread_end *end, __u64 packed, struct lock_state *lock)
+{
+	__u32 have = 0, layout = packed >> PACK_SHIFT;
+	bool known;
+
+	if (!end || !lock)
+		return HELD_UNREAD + 1;
+	held_begin(lock, packed);
+	if (end->flags & EXIT_UNREADABLE)
+		return HELD_UNREAD;
+	known = words_owner(layout, packed & PACK_ADDRESS, lock, &have);
+	return held_judge(layout, known, have, end->key.ns_tid, lock);
+}
+#endif
 
 /* Does the address lie in a shared mapping of this process, which is ending? */
 static __always_inline bool shared_place_find(struct shared_search *search)
@@ -89,7 +141,7 @@ static __always_inline bool shared_place_find(struct shared_search *search)
 }
 
 /* A lock by its address here. Of a process that ends only what lies in a shared mapping counts. */
-__attribute__((unused)) static __always_inline void candidate_check(struct thread_end *end, __u64 packed)
+static __always_inline void candidate_check(struct thread_end *end, __u64 packed)
 {
 	struct shared_search search = { .address = packed & PACK_ADDRESS };
 	struct lock_state lock;
@@ -113,25 +165,6 @@ struct candidate_walk {
 	__u64 last; /* the lock that the thread itself last waited for */
 };
 
-#ifdef OLD_KERNEL
-/*
- * What would be verified nine times is left to the agent, that reads the word of a process that lives. Of
- * one that ends, the shared locks on which others wait are looked at in shared_check().
- */
-static long candidate_step(__u32 i, struct candidate_walk *walk)
-{
-	__u64 packed = i < CANDIDATE_SLOTS ? walk->row.lock[i % CANDIDATE_SLOTS] : walk->last;
-	struct lock_state lock = { .layout = packed >> PACK_SHIFT };
-	struct shared_place nowhere = {};
-
-	packed &= PACK_ADDRESS;
-	if (!packed || walk->end->flags & EXIT_DYING)
-		return 0;
-	lock.address = packed - lock_word_offset(lock.layout);
-	held_say(walk->end, packed, &lock, &nowhere, HELD_UNREAD);
-	return 0;
-}
-#else
 /* Callbacks of bpf_loop() keep the verifier's work small: a slot is verified once, not eight times. */
 static long candidate_step(__u32 i, struct candidate_walk *walk)
 {
@@ -139,13 +172,19 @@ static long candidate_step(__u32 i, struct candidate_walk *walk)
 			i < CANDIDATE_SLOTS ? walk->row.lock[i % CANDIDATE_SLOTS] : walk->last);
 	return 0;
 }
+
+/* Of an old kernel's the frames under these are larger: the answers do not come by pointers. */
+#ifdef OLD_KERNEL
+#define OWN_FRAME static __always_inline
+#else
+#define OWN_FRAME static __noinline
 #endif
 
 /*
  * noinline, as exit_say() is: the stack of all that call each other has 512 bytes, which kernels before
  * 6.9 count in steps of 32. What the program needs for one of them it shall not need under the others.
  */
-static __noinline void candidates_check(struct thread_end *end, struct task_struct *task)
+OWN_FRAME void candidates_check(struct thread_end *end, struct task_struct *task)
 {
 	struct wait_row *wait = waits_get(task, false);
 	struct candidate_row *row = bpf_map_lookup_elem(&candidates, &end->key);
@@ -212,7 +251,13 @@ static __always_inline void shared_check(struct thread_end *end, struct task_str
 }
 
 /* Global functions are verified once each, and return a number: 0 here. */
-GLOBAL_FUNCTION int robust_entry(struct thread_end *end, __u64 entry)
+#ifdef OLD_KERNEL
+static __always_inline
+#else
+__weak __noinline
+#endif
+	int
+	robust_entry(struct thread_end *end, __u64 entry)
 {
 	__u64 word = (entry & ~1ull) + (end ? end->futex_offset : 0);
 	__u32 layout = LAYOUT_PI_FUTEX; /* the word alone */
@@ -225,12 +270,12 @@ GLOBAL_FUNCTION int robust_entry(struct thread_end *end, __u64 entry)
 		layout = LAYOUT_GLIBC_ROBUST;
 	else if (end->futex_offset == MUSL_FUTEX_OFFSET)
 		layout = LAYOUT_MUSL_MUTEX;
-	if (end->flags & EXIT_DYING && !shared_place_find(&search))
-		return 0;
 	if (held_check(end, lock_pack(layout, word), &lock) != HELD_CANDIDATE)
 		return 0;
 	if (layout == LAYOUT_PI_FUTEX)
 		lock.robust = 1;
+	if (end->flags & EXIT_DYING && !shared_place_find(&search))
+		return 0;
 	held_say(end, word, &lock, &search.place, HELD_ROBUST_LIST);
 	return 0;
 }
@@ -248,7 +293,8 @@ static long robust_step(__u32 i, struct thread_end *end)
 }
 
 #ifdef OLD_KERNEL
-#define ROBUST_LIST_LIMIT 16 /* a loop is verified round by round; what is beyond is counted as lost */
+#define ROBUST_LIST_LIMIT \
+	32 /* a loop is verified round by round; what is beyond is counted as lost */
 #else
 #define ROBUST_LIST_LIMIT 2048 /* include/uapi/linux/futex.h: the kernel stops there too */
 #endif
@@ -351,7 +397,8 @@ static __always_inline __u32 exit_flags_of(struct task_struct *task, int live_at
 
 	if (compat_in_exec(signal))
 		flags |= EXIT_IN_EXEC;
-	else if (FIELD(signal, flags) & SIGNAL_GROUP_EXIT || FIELD(signal, live.counter) <= live_at_end)
+	else if (FIELD(signal, flags) & SIGNAL_GROUP_EXIT ||
+		 FIELD(signal, live.counter) <= live_at_end)
 		flags |= EXIT_IN_GROUP;
 	return flags;
 }

@@ -42,6 +42,9 @@ struct wait_row {
 	__u32 pad;
 	__u64 tristate; /* the last such word it slept on and has woken nobody on since: tristate.bpf.h */
 	__u64 tristate_ns;
+#ifdef OLD_KERNEL
+	struct lock_state found; /* what held_find() read last */
+#endif
 };
 
 TASK_MAP(waits, struct wait_row)

@@ -123,7 +123,8 @@ static __always_inline void row_wait(struct task_row *out, struct task_struct *t
 	syscall_of(&call, task);
 	if (!call.compat)
 		out->call = call.nr;
-	if (call.nr == -1 || !(compat_state(task) & TASK_INTERRUPTIBLE) || !futex_wait_of(&call, task))
+	if (call.nr == -1 || !(compat_state(task) & TASK_INTERRUPTIBLE) ||
+	    !futex_wait_of(&call, task))
 		return;
 	out->flags |= ROW_BLOCKED;
 	out->word = call.arg[0];
@@ -155,7 +156,8 @@ int process_snapshot(struct bpf_iter__task *ctx)
 
 	if (!task || !task_is_user(task))
 		return 0;
-	if (snapshot_tgid && snapshot_tgid != SNAPSHOT_ALL && (__u32)FIELD(task, tgid) != snapshot_tgid)
+	if (snapshot_tgid && snapshot_tgid != SNAPSHOT_ALL &&
+	    (__u32)FIELD(task, tgid) != snapshot_tgid)
 		return 0;
 	if (FIELD(task, flags) & PF_EXITING || FIELD(task, exit_state))
 		out.flags |= ROW_EXITING;

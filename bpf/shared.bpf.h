@@ -96,17 +96,22 @@ static long vma_step(__u32 i, struct vma_walk *walk)
 	return 0;
 }
 
+/* A global function, of numbers: verified once. struct vm_area_struct *, or 0. */
+__weak __noinline __u64 vma_find(__u64 memory, __u64 address)
+{
+	struct mm_struct___6_0 *mm = (void *)memory;
+	struct vma_walk walk = { .address = address };
+
+	walk.node = BPF_CORE_READ(mm, mm_rb.rb_node);
+	LOOP(MAPPINGS_DEPTH, vma_step, &walk);
+	return (__u64)walk.found;
+}
+
 static __always_inline long shared_find(struct task_struct *task, struct shared_search *search)
 {
-	struct mm_struct___6_0 *mm = (void *)FIELD(task, mm);
-	struct vma_walk walk = { .address = search->address };
+	struct vm_area_struct *vma = (void *)vma_find((__u64)FIELD(task, mm), search->address);
 
-	if (mm)
-		walk.node = BPF_CORE_READ(mm, mm_rb.rb_node);
-	LOOP(MAPPINGS_DEPTH, vma_step, &walk);
-	if (!walk.found)
-		return -2; /* ENOENT */
-	return shared_of_vma(task, walk.found, search);
+	return vma ? shared_of_vma(task, vma, search) : -2; /* ENOENT */
 }
 #else
 static __always_inline long shared_find(struct task_struct *task, struct shared_search *search)
@@ -145,7 +150,7 @@ static __always_inline void shared_candidate_note(__u32 owner, const struct shar
  * counted, and never makes a wrong one.
  */
 #ifdef OLD_KERNEL
-#define MAPPINGS_LIMIT 32 /* a loop is verified round by round */
+#define MAPPINGS_LIMIT 128 /* a loop is verified round by round */
 #else
 #define MAPPINGS_LIMIT 512
 #endif
@@ -214,7 +219,7 @@ static long mapping_step(__u32 i, struct mapping_walk *walk)
 }
 
 /* Fills walk->address and walk->place. False: this memory map does not map the byte. */
-static __always_inline bool mapping_find(struct mapping_walk *walk)
+static __always_inline bool mapping_walk(struct mapping_walk *walk)
 {
 	struct address_space *mapping = (void *)walk->mapping;
 
@@ -224,5 +229,26 @@ static __always_inline bool mapping_find(struct mapping_walk *walk)
 		loss_count(LOSS_MAPPINGS);
 	return walk->address != 0;
 }
+
+#ifdef OLD_KERNEL
+/* The node at which it is found, or 0. A global function, of numbers: verified once. */
+__weak __noinline __u64 mapping_node(__u64 mapping, __u64 offset, __u64 mm)
+{
+	struct mapping_walk walk = { .mapping = mapping, .offset = offset, .mm = mm };
+
+	return mapping_walk(&walk) ? (__u64)walk.node : 0;
+}
+
+static __always_inline bool mapping_find(struct mapping_walk *walk)
+{
+	struct rb_node *node = (void *)mapping_node(walk->mapping, walk->offset, walk->mm);
+
+	if (node)
+		mapping_visit(walk, node);
+	return walk->address != 0;
+}
+#else
+#define mapping_find mapping_walk
+#endif
 
 #endif

@@ -45,15 +45,19 @@ static __always_inline void words_read(struct lock_words *w, __u64 word)
  * at its many branches once, not once for each caller. *have: how many words could be read.
  * Returns whether the memory has that layout.
  */
-GLOBAL_FUNCTION bool words_owner(__u32 layout, __u64 word, struct lock_state *state, __u32 *have)
+static __always_inline bool words_owner_of(__u32 layout, __u64 word, struct lock_state *state,
+					   __u32 *have)
 {
 	struct lock_words words;
 
-	if (!state || !have)
-		return false;
 	words_read(&words, word);
 	*have = words.have_at;
 	return lock_owner(layout, word, &words, state);
+}
+
+GLOBAL_FUNCTION bool words_owner(__u32 layout, __u64 word, struct lock_state *state, __u32 *have)
+{
+	return state && have && words_owner_of(layout, word, state, have);
 }
 
 #endif

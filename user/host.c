@@ -8,6 +8,7 @@
 #include <sys/capability.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/utsname.h>
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -213,9 +214,22 @@ int host_run(struct run *run)
 	return error;
 }
 
+/*
+ * Before 6.0 (c8644cd0efe7) even to read a map that is open takes CAP_BPF, where the sysctl
+ * kernel.unprivileged_bpf_disabled is set.
+ */
+static bool maps_take_rights(void)
+{
+	struct utsname kernel;
+	int major;
+
+	return !uname(&kernel) && sscanf(kernel.release, "%d.", &major) == 1 && major < 6;
+}
+
 int host_drop(void)
 {
-	static const cap_value_t kept[] = { CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH };
+	static const cap_value_t kept[] = { CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH, CAP_BPF };
+	size_t n = sizeof(kept) / sizeof(kept[0]) - !maps_take_rights();
 	cap_t now = cap_get_proc(), want = cap_init();
 	cap_flag_value_t has;
 	int error = 0;
@@ -223,7 +237,7 @@ int host_drop(void)
 
 	if (!now || !want)
 		error = -ENOMEM;
-	for (i = 0; !error && i < sizeof(kept) / sizeof(kept[0]); i++) {
+	for (i = 0; !error && i < n; i++) {
 		/* Keep only what is there: a container may have withheld one. */
 		if (!cap_get_flag(now, kept[i], CAP_PERMITTED, &has) && has == CAP_SET) {
 			cap_set_flag(want, CAP_PERMITTED, 1, &kept[i], CAP_SET);

@@ -37,7 +37,7 @@ int32_t host_tgid(int32_t tid);
 
 /*
  * After attaching: not dumpable, no new privileges, and only the capabilities that reading other
- * processes takes (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH). 0 or -errno.
+ * processes takes (CAP_SYS_PTRACE, CAP_DAC_READ_SEARCH), and on old kernels CAP_BPF. 0 or -errno.
  */
 int host_drop(void);
 
