@@ -21,7 +21,7 @@ def read_run(lines):
     begin = next(i for i, word in enumerate(words) if word[:1] == ["kernel"])
     end = words.index(["."])
     release = re.match(r"\d+\.\d+", words[begin][1])[0]
-    refused = {"refused 1": "forbidden", "refused 13": "refused", "refused 22": "refused"}
+    refused = {"refused 1": "forbidden", "refused 13": "refused", "refused 22": "refused", "refused 7": "refused"}
     cells = {}
     for name, *said in words[begin + 1 : end]:
         cells[name] = refused[" ".join(said)] if said[0] == "refused" else "/".join(said)
