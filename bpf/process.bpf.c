@@ -5,6 +5,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
 
+#include "deep.bpf.h"
 #include "filter.bpf.h"
 #include "maps.bpf.h"
 #include "shared.bpf.h"
@@ -41,6 +42,8 @@ int BPF_PROG(process_newtask, struct task_struct *task, unsigned long clone_flag
 
 	if (!task_is_user(task))
 		return 0;
+	waits_drop(task); /* of an earlier task at this address */
+	deep_threads_drop(task);
 	row_of(task);
 	if (FIELD(task, pid) == FIELD(task, tgid)) {
 		if (send_filter.children)

@@ -161,6 +161,8 @@ static void object_select(struct deadhold_bpf *object, const struct rung *rung, 
 static void object_deepen(struct deadhold_bpf *object, uint32_t locks)
 {
 	object->rodata->deep_on = true;
+	if (object_is_old())
+		bpf_map__set_max_entries(object->maps.deep_threads, TASK_ROWS);
 	bpf_map__set_max_entries(object->maps.deep_holds, locks);
 	bpf_map__set_max_entries(object->maps.deep_doubts, DEEP_DOUBTS);
 }

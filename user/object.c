@@ -48,10 +48,8 @@ static int object_open(struct deadhold_bpf *object, unsigned int tasks)
 		object->skeleton->data =
 			(void *)deadhold_old_bpf__elf_bytes(&object->skeleton->data_sz);
 	error = bpf_object__open_skeleton(object->skeleton, NULL);
-	if (!error && object_is_old()) {
+	if (!error && object_is_old())
 		bpf_map__set_max_entries(object->maps.waits, tasks);
-		bpf_map__set_max_entries(object->maps.deep_threads, tasks);
-	}
 	return error;
 }
 

@@ -10,7 +10,7 @@ struct deadhold_bpf; /* deadhold.skel.h */
 /* Of these, is it the one for old kernels that this one takes? Asked once. Needs the rights to load. */
 bool object_is_old(void);
 
-/* Opens that one, with nothing loaded. `tasks`: how many rows there are for them. NULL with errno. */
+/* Opens that one, with nothing loaded. `tasks`: rows for them, in an old one. NULL with errno. */
 struct deadhold_bpf *object_new(unsigned int tasks);
 
 #endif
