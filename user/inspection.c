@@ -347,9 +347,18 @@ static size_t deadlocks_count(const struct inspection *inspection)
 	return n;
 }
 
+size_t inspection_parked(const struct inspection *inspection)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < inspection->n_own; i++)
+		n += inspection->threads[i].parked && inspection->threads[i].lock == NOBODY;
+	return n;
+}
+
 static void say_orphan(FILE *out, const struct inspection *inspection)
 {
-	size_t stuck, others, deadlocks = deadlocks_count(inspection);
+	size_t stuck, others, parked, deadlocks = deadlocks_count(inspection);
 	const struct seen_lock *lock =
 		&inspection->locks[worst_orphan(inspection, &stuck, &others)];
 	const char *what = lock_type_words(lock->info.type);
@@ -368,7 +377,10 @@ static void say_orphan(FILE *out, const struct inspection *inspection)
 			lock->maybe_copied ? "not in this process" : "dead");
 	else
 		fprintf(out, "thread %d is dead and holds a %s", lock->info.owner_tid, what);
-	if (!stuck)
+	parked = lock->info.type == LOCK_PI_MUTEX ? inspection_parked(inspection) : 0;
+	if (!stuck && parked)
+		fprintf(out, "; %zu thread%s may wait for it", parked, plural(parked));
+	else if (!stuck)
 		fputs("; nobody waits for it yet", out);
 	if (inspection->more_finds)
 		fprintf(out, "; at least %zu more orphaned locks", others);

@@ -110,6 +110,9 @@ size_t inspection_stuck(const struct inspection *inspection, int lock);
 const char *verdict_name(enum verdict verdict);
 const char *owner_state_name(enum owner_state state);
 
+/* Threads of its own that libc parked, and of which is not known what they want: a PI mutex, of a dead one. */
+size_t inspection_parked(const struct inspection *inspection);
+
 /* Our name for a thread: words.h; with its process, if that is another one. */
 const char *inspection_label(const struct inspection *inspection, int thread, char out[WHO_BYTES]);
 /* "waits for lock 0x55d0c2f050e0", "wait on a condition variable": what it does, as of n threads. */

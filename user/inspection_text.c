@@ -209,10 +209,14 @@ static bool lock_in_cycle(const struct inspection *inspection, int lock)
 }
 
 /* Nobody waits for it: why is it one? */
-static void line_evidence(FILE *out, const struct seen_lock *lock)
+static void line_evidence(FILE *out, const struct inspection *inspection,
+			  const struct seen_lock *lock)
 {
-	char line[DETAIL_LINE_BYTES] = "nobody waits for it; known by the looks of memory:";
-	size_t used = strlen(line);
+	bool unsure = lock->info.type == LOCK_PI_MUTEX && inspection_parked(inspection);
+	char line[DETAIL_LINE_BYTES];
+	size_t used = snprintf(line, sizeof(line),
+			       "nobody %s for it; known by the looks of memory:",
+			       unsure ? "is seen to wait" : "waits");
 
 	if (lock->info.proof != PROOF_SHAPE)
 		return;
@@ -228,7 +232,7 @@ static void lines_lock(FILE *out, const struct inspection *inspection, int lock,
 {
 	line_lock(out, &inspection->locks[lock]);
 	line_owner(out, inspection, &inspection->locks[lock]);
-	line_evidence(out, &inspection->locks[lock]);
+	line_evidence(out, inspection, &inspection->locks[lock]);
 	lines_waiters(out, inspection, lock, all);
 }
 

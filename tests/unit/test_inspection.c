@@ -246,6 +246,32 @@ static void orphan_without_waiters(void **state)
 	fixture_free(f);
 }
 
+/* Threads that libc parked want a PI mutex of a dead owner, and nothing tells which. */
+static void orphan_with_parked(void **state)
+{
+	struct fixture *f = fixture_new();
+	int lock = lock_add(f, NOBODY, OWNER_DEAD), thread = thread_add(f, "web", WAIT_FUTEX, 0);
+	size_t len;
+	char *text;
+
+	(void)state;
+	f->threads[thread].parked = true;
+	f->locks[lock].found = true;
+	f->locks[lock].info.proof = PROOF_SHAPE;
+	f->locks[lock].info.evidence = EVIDENCE_FIELDS | EVIDENCE_SYMBOL;
+	assert_says(f, VERDICT_ORPHAN,
+		    "web[4700]: thread 4799 is dead and holds a mutex; nobody waits for it yet");
+	f->locks[lock].info.type = LOCK_PI_MUTEX;
+	assert_says(
+		f, VERDICT_ORPHAN,
+		"web[4700]: thread 4799 is dead and holds a priority-inheritance mutex; 1 thread "
+		"may wait for it");
+	text = inspection_text(&f->inspection, &run, false, &len);
+	assert_non_null(strstr(text, "nobody is seen to wait for it; known by the looks"));
+	free(text);
+	fixture_free(f);
+}
+
 /* The search has ended at its limit: nobody knows how many there are. */
 static void too_many_orphans(void **state)
 {
@@ -696,6 +722,7 @@ int main(void)
 		cmocka_unit_test(ok),
 		cmocka_unit_test(orphan),
 		cmocka_unit_test(orphan_without_waiters),
+		cmocka_unit_test(orphan_with_parked),
 		cmocka_unit_test(too_many_orphans),
 		cmocka_unit_test(suspected),
 		cmocka_unit_test(many_suspected),
