@@ -27,7 +27,7 @@ def trampolines(check):
 
 
 def best(check):
-    yield "futex", "switch" if KERNEL >= (5, 18) else "tracepoint"
+    yield "futex", "switch"
     yield "signal", "tracepoint"
     yield "process", "tracepoint"
     yield "call", "sleepable" if KERNEL >= (6, 0) else "plain"
