@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -16,6 +17,8 @@
 #include "object.h"
 #include "probe_attach.h"
 #include "deadhold.skel.h" /* needs the types of event.h */
+
+#define DESCRIPTORS 64 /* about 45, and what was open before */
 
 /* Of an old kernel, where tasks have no storage of their own: 8 MB, and 21 MB more with --deep. */
 #define TASK_ROWS 65536
@@ -266,13 +269,36 @@ static int rung_attach_try(struct deadhold_bpf *object, const struct rung *rung)
 	return error;
 }
 
+/*
+ * Whoever runs out of them half-way says something else: libbpf asks anew, for a log, and what the kernel
+ * answered first is lost.
+ */
+static int descriptors_check(char *why, size_t why_bytes)
+{
+	struct rlimit files;
+
+	if (getrlimit(RLIMIT_NOFILE, &files) || files.rlim_cur >= DESCRIPTORS)
+		return 0;
+	files.rlim_cur = files.rlim_max;
+	if (files.rlim_max >= DESCRIPTORS && !setrlimit(RLIMIT_NOFILE, &files))
+		return 0;
+	snprintf(
+		why, why_bytes,
+		"too many open files: there may be %llu, it takes %d; raise that limit: ulimit -n 1024",
+		(unsigned long long)files.rlim_max, DESCRIPTORS);
+	return -EMFILE;
+}
+
 int rung_try(const struct rung *rung, struct rung_state *state, bool verbose)
 {
-	struct deadhold_bpf *object;
+	struct deadhold_bpf *object = NULL;
 	libbpf_print_fn_t before;
 
 	*state = (struct rung_state){ .rung = rung };
 	before = libbpf_set_print(verbose ? print_stderr : print_nothing);
+	state->error = descriptors_check(state->why, sizeof(state->why));
+	if (state->error)
+		goto out;
 	object = object_open(NULL);
 	if (!object) {
 		state->error = -errno;
@@ -393,7 +419,11 @@ static int object_load(struct hooks *hooks, const struct options *options, enum 
 	error = deadhold_bpf__load(hooks->object);
 	if (!error)
 		return 0;
-	for (family = 0; family < HOOK_FAMILIES; family++) {
+	/*
+	 * ENOSPC: the log is full, of a program that the verifier takes. It was something else then (no
+	 * descriptor left for it), which libbpf has forgotten while it asked for the log.
+	 */
+	for (family = 0; family < HOOK_FAMILIES && error != -ENOSPC; family++) {
 		if (log[family][0])
 			*failed = family;
 	}
@@ -523,7 +553,9 @@ struct hooks *hooks_new(const struct options *options, hooks_event *event, void 
 	hooks->event = event;
 	hooks->context = context;
 	hooks->n_cpus = libbpf_num_possible_cpus();
-	error = hooks->n_cpus < 0 ? hooks->n_cpus : hooks_load(hooks, options, why, why_bytes);
+	error = hooks->n_cpus < 0 ? hooks->n_cpus : descriptors_check(why, why_bytes);
+	if (!error)
+		error = hooks_load(hooks, options, why, why_bytes);
 	if (!error)
 		error = family_attach(hooks, HOOK_PROCESS, why, why_bytes);
 	if (!error) {

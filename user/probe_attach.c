@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <bpf/bpf.h>
 
@@ -114,8 +115,13 @@ int probe_attach(int program, pid_t pid, const char *path, uint64_t offset, uint
 	return event_attach(program, pid, path, offset, cookie);
 }
 
-/* Where in its file the caller's text has this address. */
-static int text_offset(uintptr_t address, uint64_t *offset)
+#define MAPPED_BYTES 64
+
+/*
+ * The file that the caller's text at this address is from, by a name of the kernel's, and where in it that
+ * is. It is not /proc/self/exe where the dynamic loader was called by hand.
+ */
+static int text_find(uintptr_t address, char path[MAPPED_BYTES], uint64_t *offset)
 {
 	_cleanup_task_ struct task self = TASK_CLOSED;
 	_cleanup_(task_maps_close) struct task_maps maps = { .fd = -1 };
@@ -127,6 +133,10 @@ static int text_offset(uintptr_t address, uint64_t *offset)
 	while ((err = task_maps_next(&maps, &m)) > 0) {
 		if (m.exec && address >= m.start && address < m.end) {
 			*offset = address - m.start + m.offset;
+			snprintf(path, MAPPED_BYTES, "/proc/self/map_files/%llx-%llx",
+				 (unsigned long long)m.start, (unsigned long long)m.end);
+			if (access(path, R_OK)) /* not allowed */
+				snprintf(path, MAPPED_BYTES, "/proc/self/exe");
 			return 0;
 		}
 	}
@@ -136,14 +146,15 @@ static int text_offset(uintptr_t address, uint64_t *offset)
 int probe_try(int program, bool for_all)
 {
 	_cleanup_close_ int link = -1;
+	char path[MAPPED_BYTES];
 	uint64_t offset;
 	int err;
 
 	if (program < 0)
 		return program;
-	err = text_offset((uintptr_t)probe_try, &offset);
+	err = text_find((uintptr_t)probe_try, path, &offset);
 	if (err)
 		return err;
-	link = probe_attach(program, for_all ? PROBE_ALL : getpid(), "/proc/self/exe", offset, 0);
+	link = probe_attach(program, for_all ? PROBE_ALL : getpid(), path, offset, 0);
 	return link < 0 ? link : 0;
 }
