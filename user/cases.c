@@ -924,10 +924,9 @@ static size_t locks_open(struct orphan_case *c, bool suspected, const char *id, 
 		bool found_room = told[i] == TO_BE_TOLD && room;
 
 		room -= found_room;
-		if (told[i] < 0 && !found_room)
+		if ((told[i] < 0 && !found_room) ||
+		    found_orphan(c, &c->found[i])) /* mapped twice */
 			told[i] = NOT_TOLD;
-		else if (found_orphan(c, &c->found[i]))
-			told[i] = NOT_TOLD; /* mapped twice */
 		else
 			told[i] = n++;
 		if (told[i] != NOT_TOLD)
