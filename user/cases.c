@@ -893,7 +893,7 @@ static void orphans_shown(struct orphan_case *c, const ssize_t *told)
 	}
 }
 
-#define LOCKS_LISTED 4096 /* in one alert: 2 MB */
+#define LOCKS_LISTED 2048 /* in one alert: 1 MB, and half of the orphans that are followed */
 
 enum { NOT_TOLD = -1, TO_BE_TOLD = -2 };
 
